@@ -1,0 +1,107 @@
+#include "src/core/fault.h"
+
+#include <array>
+
+namespace sparity::core {
+
+namespace {
+
+#ifdef SPARITY_FAULTS
+
+using enum Fault;
+
+constexpr std::array kRegister = {
+    FaultInfo{kF01IndexerRopeInterleaved, "F01", "indexer RoPE interleaved instead of half-split",
+              "indexer", "indexer.q"},
+    FaultInfo{kF02MainRopeHalfSplit, "F02", "main RoPE half-split instead of interleaved", "rope",
+              "self_attn.q"},
+    FaultInfo{kF03aRopeQueryOnly, "F03a", "RoPE on queries only", "rope", "self_attn.k_rot"},
+    FaultInfo{kF03bRopeSignFlipped, "F03b", "RoPE turns the wrong way", "rope", "self_attn.q"},
+    FaultInfo{kF03cPositionsPlusOne, "F03c", "positions start at one for keys", "rope",
+              "self_attn.k_rot"},
+    FaultInfo{kF03dNoMscaleInSoftmaxScale, "F03d", "YaRN's mscale² missing in the softmax scale",
+              "attention", "self_attn.lse"},
+    FaultInfo{kF04RopeOnNopeSlice, "F04", "RoPE applied to the first slice of an MLA head",
+              "attention", "self_attn.q"},
+    FaultInfo{kF05MaskLeaksOneToken, "F05", "mask lets every query see one future token", "masking",
+              "indexer.scores"},
+    FaultInfo{kF06MaskStrict, "F06", "mask hides the query's own token", "masking",
+              "indexer.scores"},
+    FaultInfo{kF07NoMaskInIndexer, "F07", "mask missing in the indexer only", "masking",
+              "indexer.scores"},
+    FaultInfo{kF08MaskAfterTopk, "F08", "mask applied after top-k: future keys use up places",
+              "masking", "indexer.topk_indices"},
+    FaultInfo{kF09SoftmaxOverWrongAxis, "F09", "softmax over heads instead of keys", "attention",
+              "self_attn.attn_output"},
+    FaultInfo{kF10ScaleFromNopeDim, "F10", "softmax scale from the nope dimension alone",
+              "attention", "self_attn.lse"},
+    FaultInfo{kF11ScaleOnePercentHigh, "F11", "softmax scale one percent high", "attention",
+              "self_attn.lse"},
+    FaultInfo{kF18ExpertWeightsSwapped, "F18", "gate and up projections of experts swapped", "moe",
+              "mlp.experts"},
+    FaultInfo{kF19BiasInGateWeights, "F19", "selection bias included in the routing weights",
+              "routing", "mlp.gate.topk_weights"},
+    FaultInfo{kF20GroupScoreMax, "F20", "group score is the maximum, not the sum of the top two",
+              "routing", "mlp.gate.topk_indices"},
+    FaultInfo{kF21MaskedGroupsZero, "F21", "unselected groups filled with 0, not -inf", "routing",
+              "mlp.gate.topk_indices"},
+    FaultInfo{kF22RoutedScalingDropped, "F22", "routed_scaling_factor dropped", "routing",
+              "mlp.gate.topk_weights"},
+    FaultInfo{kF23WeightFromBiasedScore, "F23",
+              "routing weight recovered as biased score minus bias", "routing",
+              "mlp.gate.topk_weights"},
+    FaultInfo{kF40EpsOutsideSqrt, "F40", "RMSNorm epsilon outside the square root", "norm",
+              "rms_norm"},
+    FaultInfo{kF41NormSubtractsMean, "F41", "RMSNorm subtracts the mean", "norm", "rms_norm"},
+    FaultInfo{kF42NormOverWrongAxis, "F42", "RMSNorm over tokens instead of channels", "norm",
+              "rms_norm"},
+    FaultInfo{kF43GainIgnored, "F43", "RMSNorm gain ignored", "norm", "rms_norm"},
+    FaultInfo{kF44HadamardUnnormalised, "F44", "Hadamard transform without its 1/sqrt(n)",
+              "indexer", "hadamard"},
+    FaultInfo{kF45IndexerReluOmitted, "F45", "ReLU omitted in the indexer's score", "indexer",
+              "indexer.scores"},
+    FaultInfo{kF46HeadWeightScaleMissing, "F46", "head weights without 1/sqrt(index heads)",
+              "indexer", "indexer.weights"},
+    FaultInfo{kF48AccumulatesInBf16, "F48", "expert outputs accumulated in bfloat16", "moe",
+              "mlp.experts"},
+    FaultInfo{kF49StaleTail, "F49", "last query tile left as the buffer was", "selection",
+              "indexer.topk_indices"},
+    FaultInfo{kF50OneNan, "F50", "one NaN in the attention output", "attention",
+              "self_attn.attn_output"},
+    FaultInfo{kF51LastTileDropped, "F51", "last key tile left out of the scores", "selection",
+              "indexer.topk_indices"},
+    FaultInfo{kF52InputModified, "F52", "an operation writes into its input", "norm",
+              "leaves input x unchanged"},
+    FaultInfo{kF54LabelShiftOff, "F54", "labels not shifted against the logits", "loss", "lm_loss"},
+};
+
+Fault planted_fault = kNone;
+
+#endif
+
+}  // namespace
+
+#ifdef SPARITY_FAULTS
+
+std::span<const FaultInfo> fault_register() { return kRegister; }
+
+void sparity_fault_plant(Fault fault) { planted_fault = fault; }
+
+bool sparity_fault_planted(Fault fault) { return planted_fault == fault; }
+
+#else
+
+std::span<const FaultInfo> fault_register() { return {}; }
+
+#endif
+
+std::optional<Fault> fault_from_id(std::string_view id) {
+  for (const FaultInfo& info : fault_register()) {
+    if (info.id == id) {
+      return info.fault;
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace sparity::core

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string_view>
+
+namespace sparity::core {
+
+/// The mistakes that can be planted in the candidate (docs/testing.md tells each one's story). One
+/// enumerator per mistake; the register's number is in its name.
+enum class Fault {
+  kNone,
+  kF01IndexerRopeInterleaved,
+  kF02MainRopeHalfSplit,
+  kF03aRopeQueryOnly,
+  kF03bRopeSignFlipped,
+  kF03cPositionsPlusOne,
+  kF03dNoMscaleInSoftmaxScale,
+  kF04RopeOnNopeSlice,
+  kF05MaskLeaksOneToken,
+  kF06MaskStrict,
+  kF07NoMaskInIndexer,
+  kF08MaskAfterTopk,
+  kF09SoftmaxOverWrongAxis,
+  kF10ScaleFromNopeDim,
+  kF11ScaleOnePercentHigh,
+  kF18ExpertWeightsSwapped,
+  kF19BiasInGateWeights,
+  kF20GroupScoreMax,
+  kF21MaskedGroupsZero,
+  kF22RoutedScalingDropped,
+  kF23WeightFromBiasedScore,
+  kF40EpsOutsideSqrt,
+  kF41NormSubtractsMean,
+  kF42NormOverWrongAxis,
+  kF43GainIgnored,
+  kF44HadamardUnnormalised,
+  kF45IndexerReluOmitted,
+  kF46HeadWeightScaleMissing,
+  kF48AccumulatesInBf16,
+  kF49StaleTail,
+  kF50OneNan,
+  kF51LastTileDropped,
+  kF52InputModified,
+  kF54LabelShiftOff,
+};
+
+/// One row of the register.
+struct FaultInfo {
+  Fault fault = Fault::kNone;
+  std::string_view id;      // "F01"
+  std::string_view title;   // one line, for reports
+  std::string_view suite;   // the suite that must kill it
+  std::string_view locate;  // the trace name, or its tail, that must be named as first divergent
+};
+
+/// Every plantable fault; empty in builds without them.
+std::span<const FaultInfo> fault_register();
+std::optional<Fault> fault_from_id(std::string_view id);
+
+#ifdef SPARITY_FAULTS
+/// Plants `fault` from now on (kNone: none). Not for use while other threads run the candidate.
+void sparity_fault_plant(Fault fault);
+bool sparity_fault_planted(Fault fault);
+/// True where the candidate must make this mistake: `shift = planted(Fault::kX) ? 1 : 0`.
+inline bool planted(Fault fault) { return sparity_fault_planted(fault); }
+#else
+constexpr bool planted(Fault) { return false; }
+#endif
+
+}  // namespace sparity::core
