@@ -1,0 +1,57 @@
+#pragma once
+
+#include "reference/model/forward_pass.h"
+#include "reference/model/indexer.h"
+#include "src/tensors/probe.h"
+
+#include <ATen/core/Tensor.h>
+
+namespace sparity::reference::model {
+
+/// Multi-head latent attention of one layer. Names are the checkpoint's.
+struct AttentionWeights {
+  at::Tensor q_a_proj;            // [Rq, D]
+  at::Tensor q_a_layernorm;       // [Rq]
+  at::Tensor q_b_proj;            // [H·Dqk, Rq]
+  at::Tensor kv_a_proj_with_mqa;  // [Rkv+Dr, D]
+  at::Tensor kv_a_layernorm;      // [Rkv]
+  at::Tensor kv_b_proj;           // [H·(Dn+Dv), Rkv]
+  at::Tensor o_proj;              // [D, H·Dv]
+  IndexerWeights indexer;
+};
+
+/// What attention leaves behind for every query and head.
+struct Attended {
+  at::Tensor
+      output;      // [B, S, H, Dv] in the activation dtype; 0 where a query may see no key (D-26)
+  at::Tensor lse;  // [B, S, H], f32 or wider; −inf where a query may see no key
+};
+
+/// Softmax attention over the keys of `support`:
+///   z[h,t] = scale · <q[h], k[h,t]>,  lse[h] = ln Σ_{t∈support} e^z[h,t],
+///   output[h] = Σ_{t∈support} e^(z[h,t] − lse[h]) · v[h,t].
+/// q [B, S, H, Dqk], k [B, T, H, Dqk], v [B, T, H, Dv], support Bool [B, S, T]. Products with keys,
+/// softmax and lse are f32 or wider (D-24). Under `official` the probabilities are rounded to the
+/// activation dtype before they weigh the values; under `hf` they are not, as in the unfused CPU
+/// path of scaled_dot_product_attention, and only the output is rounded. Spec 2.8.
+Attended masked_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                          const at::Tensor& support, double scale, core::Recipe recipe);
+
+/// MLA in expanded form: every head's keys and values are formed from the latent,
+/// kv_b_proj(kv_latent) split by head into Dn key rows, then Dv value rows, and the shared rotated
+/// key is repeated to all heads; then `masked_attention`. q [B, S, H, Dqk] (nope, then rotated),
+/// kv_latent [B, T, Rkv], k_rot [B, T, Dr], kv_b_proj [H·(Dn+Dv), Rkv], support Bool [B, S, T].
+/// Keys and values are rounded to the activation dtype. Spec 2.8 (prefill).
+Attended mla(const at::Tensor& q, const at::Tensor& kv_latent, const at::Tensor& k_rot,
+             const at::Tensor& kv_b_proj, const at::Tensor& support, double scale,
+             core::Recipe recipe);
+
+/// The attention part of a layer, from its normed input x [B, S, D] to the output of o_proj [B, S,
+/// D], which the caller shows to the probe. Both latents' norms use eps 1e-6, whatever the config
+/// says of the others. The support is the selection intersected with the valid pairs, or every
+/// valid pair in dense mode, where the indexer only runs when its scores or indices are wanted
+/// (D-14, D-59). Spec 2.8, 2.9.
+at::Tensor self_attention(const at::Tensor& x, const AttentionWeights& weights,
+                          const ForwardPass& pass, const tensors::Probe& probe);
+
+}  // namespace sparity::reference::model

@@ -1,0 +1,45 @@
+#include "reference/model/loss.h"
+
+#include "src/core/error.h"
+#include "src/tensors/at_dtype.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/gather.h>
+
+namespace sparity::reference::model {
+namespace {
+
+constexpr std::int64_t kNoLabel = -100;
+
+/// ln softmax over the last dimension.
+at::Tensor log_softmax(const at::Tensor& logits) {
+  const at::Tensor shifted = logits - logits.detach().amax(-1, /*keepdim=*/true);
+  return shifted - shifted.exp().sum(-1, /*keepdim=*/true).log();
+}
+
+}  // namespace
+
+LmLoss lm_loss(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& token_mask) {
+  const std::int64_t predictions = logits.size(1) - 1;
+  const at::Tensor targets = labels.narrow(1, 1, predictions);
+  const at::Tensor labelled = targets != kNoLabel;
+  const at::Tensor predicting = token_mask.narrow(1, 0, predictions);
+  const at::Tensor counted = labelled & predicting;
+
+  LmLoss result;
+  result.counted = counted.sum().item<std::int64_t>();
+  result.ignored = labelled.sum().item<std::int64_t>() - result.counted;
+  SPARITY_CHECK_INPUT(result.counted > 0,
+                      "labels: expected at least one label after a token, found none");
+
+  const at::Tensor wide =
+      logits.narrow(1, 0, predictions).to(tensors::at_least_f32(logits.scalar_type()));
+  const at::Tensor chosen =
+      at::gather(log_softmax(wide), -1, targets.masked_fill(counted.logical_not(), 0).unsqueeze(-1))
+          .squeeze(-1);
+  result.loss =
+      -chosen.masked_fill(counted.logical_not(), 0.0).sum() / static_cast<double>(result.counted);
+  return result;
+}
+
+}  // namespace sparity::reference::model
