@@ -1,0 +1,56 @@
+#include "src/model/block.h"
+
+#include "src/tensors/at_dtype.h"
+
+namespace sparity::model {
+
+ops::NormedResidual norm_stream(const LayerState& state, const at::Tensor& gain, double eps) {
+  if (!state.residual.defined()) {
+    return {ops::rms_norm(state.hidden, gain, eps), state.hidden};
+  }
+  return ops::add_rms_norm(state.hidden, state.residual, gain, eps);
+}
+
+at::Tensor stream_of(const LayerState& state) {
+  if (!state.residual.defined()) {
+    return state.hidden;
+  }
+  const at::ScalarType activation = state.hidden.scalar_type();
+  const at::ScalarType wide = tensors::at_least_f32(activation);
+  return state.hidden.to(wide).add(state.residual.to(wide)).to(activation);
+}
+
+Block Block::bind(const tensors::WeightStore& weights, const core::ModelConfig& config,
+                  std::int64_t layer) {
+  const std::string prefix = "model.layers." + std::to_string(layer) + ".";
+  Block block{
+      .input_layernorm = weights.at(prefix + "input_layernorm.weight"),
+      .self_attn = Mla::bind(weights, prefix + "self_attn."),
+      .post_attention_layernorm = weights.at(prefix + "post_attention_layernorm.weight"),
+      .mlp = {},
+  };
+  if (config.is_moe_layer(layer)) {
+    block.mlp = Moe::bind(weights, prefix + "mlp.", config);
+  } else {
+    block.mlp = bind_mlp(weights, prefix + "mlp.");
+  }
+  return block;
+}
+
+LayerState Block::forward(const LayerState& state, const ForwardContext& context,
+                          const tensors::Probe& probe) const {
+  const double eps = context.config.rms_norm_eps;
+  const ops::NormedResidual before = norm_stream(state, input_layernorm, eps);
+  const at::Tensor attended =
+      self_attn.forward(probe("input_layernorm", before.normed), context, probe);
+  const ops::NormedResidual after =
+      ops::add_rms_norm(attended, before.residual, post_attention_layernorm, eps);
+  const at::Tensor x = probe("post_attention_layernorm", after.normed);
+  const auto* moe = std::get_if<Moe>(&mlp);
+  const at::Tensor hidden =
+      probe("mlp", moe != nullptr ? moe->forward(x, context.config, probe)
+                                  : ops::mlp(x, std::get<ops::MlpWeights>(mlp)));
+  return {hidden, after.residual};
+}
+
+}  // namespace sparity::model

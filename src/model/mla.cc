@@ -1,0 +1,130 @@
+#include "src/model/mla.h"
+
+#include "src/core/fault.h"
+#include "src/ops/attention.h"
+#include "src/ops/indexer.h"
+#include "src/ops/linear.h"
+#include "src/ops/norm.h"
+
+#include <ATen/ops/cat.h>
+
+namespace sparity::model {
+
+namespace {
+
+using core::Fault;
+using core::planted;
+
+/// q_a_layernorm, kv_a_layernorm and the indexer's k_norm use this whatever `rms_norm_eps` says.
+constexpr double kLatentNormEps = 1e-6;
+
+/// Where the rotated slice of an MLA head [..., Dn + Dr] begins: it is the last one (D-03).
+std::int64_t rope_offset(const core::ModelConfig& config) {
+  return planted(Fault::kF04RopeOnNopeSlice) ? 0 : config.qk_nope_head_dim;
+}
+
+/// q [B, S, H, Dqk] with its rope slice rotated.
+at::Tensor rotate_queries(const at::Tensor& q, const ForwardContext& context) {
+  const std::int64_t rope = context.config.qk_rope_head_dim;
+  const std::int64_t begin = rope_offset(context.config);
+  const std::int64_t end = begin + rope;
+  const at::Tensor rotated = ops::rotate_interleaved(q.narrow(-1, begin, rope), context.table);
+  return at::cat({q.narrow(-1, 0, begin), rotated, q.narrow(-1, end, q.size(-1) - end)}, -1);
+}
+
+/// k_rot [B, T, Dr].
+at::Tensor rotate_keys(const at::Tensor& k_rot, const ForwardContext& context) {
+  if (planted(Fault::kF03aRopeQueryOnly)) {
+    return k_rot;
+  }
+  const ops::RotaryTable table = planted(Fault::kF03cPositionsPlusOne)
+                                     ? ops::RotaryTable{context.table.cos_sin.roll(-1, 1)}
+                                     : context.table;
+  return ops::rotate_interleaved(k_rot.unsqueeze(2), table).squeeze(2);
+}
+
+}  // namespace
+
+Indexer Indexer::bind(const tensors::WeightStore& weights, const std::string& prefix) {
+  return {
+      .wq_b = weights.at(prefix + "wq_b.weight"),
+      .wk = weights.at(prefix + "wk.weight"),
+      .k_norm_weight = weights.at(prefix + "k_norm.weight"),
+      .k_norm_bias = weights.at(prefix + "k_norm.bias"),
+      .weights_proj = weights.at(prefix + "weights_proj.weight"),
+  };
+}
+
+at::Tensor Indexer::forward(const at::Tensor& x, const at::Tensor& q_latent,
+                            const ForwardContext& context, const tensors::Probe& probe) const {
+  const std::int64_t heads = context.config.index_n_heads;
+  const std::int64_t dim = context.config.index_head_dim;
+  at::Tensor q = ops::linear(q_latent, wq_b).view({x.size(0), x.size(1), heads, dim});
+  at::Tensor k = ops::layer_norm(ops::linear(x, wk), k_norm_weight, k_norm_bias, kLatentNormEps);
+  q = probe("q", ops::rotate_index_heads(q, context.table));
+  k = probe("k", ops::rotate_index_heads(k.unsqueeze(2), context.table).squeeze(2));
+  const at::Tensor weights = probe("weights", ops::index_head_weights(x, weights_proj, dim));
+  if (context.hadamard) {
+    q = ops::hadamard(q);
+    k = ops::hadamard(k);
+  }
+  return probe("topk_indices",
+               ops::select_keys({q, k, weights}, context.mask, context.config.index_topk, probe));
+}
+
+Mla Mla::bind(const tensors::WeightStore& weights, const std::string& prefix) {
+  return {
+      .q_a_proj = weights.at(prefix + "q_a_proj.weight"),
+      .q_a_layernorm = weights.at(prefix + "q_a_layernorm.weight"),
+      .q_b_proj = weights.at(prefix + "q_b_proj.weight"),
+      .kv_a_proj_with_mqa = weights.at(prefix + "kv_a_proj_with_mqa.weight"),
+      .kv_a_layernorm = weights.at(prefix + "kv_a_layernorm.weight"),
+      .kv_b_proj = weights.at(prefix + "kv_b_proj.weight"),
+      .o_proj = weights.at(prefix + "o_proj.weight"),
+      .indexer = Indexer::bind(weights, prefix + "indexer."),
+  };
+}
+
+at::Tensor Mla::forward(const at::Tensor& x, const ForwardContext& context,
+                        const tensors::Probe& probe) const {
+  const core::ModelConfig& config = context.config;
+  const std::int64_t batch = x.size(0);
+  const std::int64_t tokens = x.size(1);
+  const std::int64_t rank = config.kv_lora_rank;
+  const tensors::Probe inner = probe.scope("self_attn");
+
+  const at::Tensor q_latent = inner(
+      "q_a_layernorm", ops::rms_norm(ops::linear(x, q_a_proj), q_a_layernorm, kLatentNormEps));
+  const at::Tensor kv_a = ops::linear(x, kv_a_proj_with_mqa);
+  const at::Tensor kv = inner(
+      "kv_a_layernorm", ops::rms_norm(kv_a.narrow(-1, 0, rank), kv_a_layernorm, kLatentNormEps));
+  const at::Tensor q_flat = ops::linear(q_latent, q_b_proj);
+  const at::Tensor q = inner(
+      "q",
+      rotate_queries(q_flat.view({batch, tokens, config.num_attention_heads, config.qk_head_dim()}),
+                     context));
+  const at::Tensor k_rot =
+      inner("k_rot", rotate_keys(kv_a.narrow(-1, rank, config.qk_rope_head_dim), context));
+
+  const ops::AttentionOperands operands{
+      .q_nope = q.narrow(-1, 0, config.qk_nope_head_dim),
+      .q_rot = q.narrow(-1, config.qk_nope_head_dim, config.qk_rope_head_dim),
+      .kv = kv,
+      .k_rot = k_rot,
+      .kv_b_proj = kv_b_proj,
+      .scale = ops::softmax_scale(config),
+  };
+  const tensors::Probe indexer_probe = inner.scope("indexer");
+  const bool sparse = context.attention == core::AttentionMode::kSparse;
+  at::Tensor selected;
+  if (sparse || indexer_probe.wants("scores") || indexer_probe.wants("topk_indices")) {
+    selected = indexer.forward(x, q_latent, context, indexer_probe);
+  }
+  const ops::AttentionResult attention = sparse ? ops::sparse_attention(operands, selected)
+                                                : ops::dense_attention(operands, context.mask);
+  inner("lse", attention.lse);
+  const at::Tensor output = inner("attn_output", attention.output);
+  return probe("self_attn", ops::linear(output.reshape({batch, tokens, -1}), o_proj));
+}
+
+}  // namespace sparity::model

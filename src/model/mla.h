@@ -1,0 +1,59 @@
+#pragma once
+
+#include "src/core/forward_options.h"
+#include "src/core/model_config.h"
+#include "src/ops/key_mask.h"
+#include "src/ops/rope.h"
+#include "src/tensors/probe.h"
+#include "src/tensors/weight_store.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+namespace sparity::model {
+
+/// What every layer of one forward pass shares.
+struct ForwardContext {
+  const core::ModelConfig& config;
+  core::AttentionMode attention = core::AttentionMode::kSparse;
+  bool hadamard =
+      false;  // rotate index queries and keys by the orthonormal Hadamard transform (D-10)
+  const ops::KeyMask& mask;
+  const ops::RotaryTable& table;
+};
+
+/// The lightning indexer of one layer (spec 2.9).
+struct Indexer {
+  at::Tensor wq_b;           // [Hi·Di, Rq]
+  at::Tensor wk;             // [Di, D]
+  at::Tensor k_norm_weight;  // [Di]
+  at::Tensor k_norm_bias;    // [Di]
+  at::Tensor weights_proj;   // [Hi, D]
+
+  static Indexer bind(const tensors::WeightStore& weights, const std::string& prefix);
+
+  /// x [B, S, D] (normed), q_latent [B, S, Rq] → the selected keys, I64 [B, S, min(index_topk, T)].
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& q_latent, const ForwardContext& context,
+                     const tensors::Probe& probe) const;
+};
+
+/// Multi-head latent attention of one layer (spec 2.8).
+struct Mla {
+  at::Tensor q_a_proj;            // [Rq, D]
+  at::Tensor q_a_layernorm;       // [Rq]
+  at::Tensor q_b_proj;            // [H·Dqk, Rq]
+  at::Tensor kv_a_proj_with_mqa;  // [Rkv+Dr, D]
+  at::Tensor kv_a_layernorm;      // [Rkv]
+  at::Tensor kv_b_proj;           // [H·(Dn+Dv), Rkv]
+  at::Tensor o_proj;              // [D, H·Dv]
+  Indexer indexer;
+
+  static Mla bind(const tensors::WeightStore& weights, const std::string& prefix);
+
+  /// x [B, S, D] (normed) → [B, S, D].
+  at::Tensor forward(const at::Tensor& x, const ForwardContext& context,
+                     const tensors::Probe& probe) const;
+};
+
+}  // namespace sparity::model

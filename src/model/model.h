@@ -1,0 +1,51 @@
+#pragma once
+
+#include "src/core/forward_options.h"
+#include "src/core/model_config.h"
+#include "src/model/block.h"
+#include "src/tensors/inputs.h"
+#include "src/tensors/probe.h"
+#include "src/tensors/weight_store.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+namespace sparity::model {
+
+struct ForwardOptions {
+  core::AttentionMode attention = core::AttentionMode::kSparse;
+  bool hadamard = false;
+};
+
+/// DeepSeek-V3.2, forward. Rounds as the official recipe does.
+class Model {
+ public:
+  /// `weights` must be rounded for the activation dtype (`WeightStore::rounded`); they are shared,
+  /// not copied.
+  Model(const core::ModelConfig& config, const tensors::WeightStore& weights);
+
+  /// input_ids [B, S] → logits [B, S, V] in f32(A) (spec 2.4, D-34).
+  at::Tensor forward(const tensors::Inputs& inputs, const ForwardOptions& options = {},
+                     const tensors::Probe& probe = {}) const;
+
+  /// One layer alone, on a given state.
+  LayerState layer_forward(std::int64_t layer, const LayerState& state,
+                           const tensors::Inputs& inputs, const ForwardOptions& options,
+                           const tensors::Probe& probe) const;
+
+  at::ScalarType activation() const { return embed_tokens_.scalar_type(); }
+
+ private:
+  ops::RotaryTable table_for(const tensors::Inputs& inputs) const;
+  LayerState run_layer(std::int64_t layer, const LayerState& state, const ForwardContext& context,
+                       const tensors::Probe& probe) const;
+
+  core::ModelConfig config_;
+  at::Tensor embed_tokens_;  // [V, D]
+  std::vector<Block> layers_;
+  at::Tensor norm_;     // [D]
+  at::Tensor lm_head_;  // [V, D]
+};
+
+}  // namespace sparity::model

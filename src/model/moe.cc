@@ -1,0 +1,40 @@
+#include "src/model/moe.h"
+
+#include "src/ops/moe.h"
+#include "src/ops/router.h"
+
+namespace sparity::model {
+
+ops::MlpWeights bind_mlp(const tensors::WeightStore& weights, const std::string& prefix) {
+  return {
+      .gate_proj = weights.at(prefix + "gate_proj.weight"),
+      .up_proj = weights.at(prefix + "up_proj.weight"),
+      .down_proj = weights.at(prefix + "down_proj.weight"),
+  };
+}
+
+Moe Moe::bind(const tensors::WeightStore& weights, const std::string& prefix,
+              const core::ModelConfig& config) {
+  Moe moe{
+      .gate_weight = weights.at(prefix + "gate.weight"),
+      .e_score_correction_bias = weights.at(prefix + "gate.e_score_correction_bias"),
+      .experts = {},
+      .shared_experts = bind_mlp(weights, prefix + "shared_experts."),
+  };
+  for (std::int64_t e = 0; e < config.n_routed_experts; ++e) {
+    moe.experts.push_back(bind_mlp(weights, prefix + "experts." + std::to_string(e) + "."));
+  }
+  return moe;
+}
+
+at::Tensor Moe::forward(const at::Tensor& x, const core::ModelConfig& config,
+                        const tensors::Probe& probe) const {
+  const tensors::Probe inner = probe.scope("mlp");
+  const ops::Routing routing =
+      ops::route(x, gate_weight, e_score_correction_bias, config, inner.scope("gate"));
+  const at::Tensor routed = inner("experts", ops::routed_experts(x, routing, experts));
+  const at::Tensor shared = inner("shared_experts", ops::mlp(x, shared_experts));
+  return routed.add(shared.to(routed.scalar_type())).to(x.scalar_type());
+}
+
+}  // namespace sparity::model

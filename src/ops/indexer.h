@@ -1,0 +1,39 @@
+#pragma once
+
+#include "src/ops/key_mask.h"
+#include "src/ops/rope.h"
+#include "src/tensors/probe.h"
+
+#include <ATen/core/Tensor.h>
+
+namespace sparity::ops {
+
+/// Rotates the first Dr channels of index queries or keys x [B, S, heads, Di], half-split (D-01,
+/// D-02).
+at::Tensor rotate_index_heads(const at::Tensor& x, const RotaryTable& table);
+
+/// y = x · Hᵀ / sqrt(n) for the Sylvester matrix H of order n, the last dimension: a power of two.
+/// By butterflies, in f32(x), rounded to x's dtype once (spec 2.9, D-10). Orthonormal and its own
+/// inverse.
+at::Tensor hadamard(const at::Tensor& x);
+
+/// w = weights_proj(f32 x) · Hi^(−1/2) · Di^(−1/2), f32(x) [B, S, Hi]; may be negative (D-13,
+/// D-21).
+at::Tensor index_head_weights(const at::Tensor& x, const at::Tensor& weights_proj,
+                              std::int64_t index_head_dim);
+
+/// What a query is scored with.
+struct IndexOperands {
+  at::Tensor q;        // [B, S, Hi, Di] in A
+  at::Tensor k;        // [B, T, Di] in A
+  at::Tensor weights;  // [B, S, Hi] in f32(A)
+};
+
+/// I[b,s,t] = sum_h w[b,s,h] · max(<q[b,s,h], k[b,t]>, 0), in f32(A) (spec 2.9; D-20), −inf at
+/// masked keys, and the `index_topk` best visible keys of every query (`top_k`). Works on tiles of
+/// queries × keys: of the scores only one tile of rows exists at a time; the probe sees them as
+/// `scores`. Returns I64 [B, S, min(index_topk, T)].
+at::Tensor select_keys(const IndexOperands& operands, const KeyMask& mask, std::int64_t index_topk,
+                       const tensors::Probe& probe);
+
+}  // namespace sparity::ops

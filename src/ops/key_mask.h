@@ -1,0 +1,32 @@
+#pragma once
+
+#include "src/tensors/inputs.h"
+
+#include <ATen/core/Tensor.h>
+
+namespace sparity::ops {
+
+/// Which keys each query may see: not later than the query, a token, and open in the caller's mask.
+/// Padded queries see nothing. Never held as a [B, S, T] tensor unless the caller passed one.
+class KeyMask {
+ public:
+  explicit KeyMask(const tensors::Inputs& inputs);
+
+  std::int64_t batch() const { return token_mask_.size(0); }
+  std::int64_t tokens() const { return token_mask_.size(1); }
+
+  /// Bool [B, row1 − row0, T] for queries [row0, row1), true = may see.
+  at::Tensor rows(std::int64_t row0, std::int64_t row1) const;
+
+  /// The mask without its causal part, for a planted fault.
+  at::Tensor rows_without_causality(std::int64_t row0, std::int64_t row1) const;
+
+ private:
+  template <typename Visible>
+  at::Tensor build(std::int64_t row0, std::int64_t row1, Visible visible) const;
+
+  at::Tensor token_mask_;  // Bool [B, T]
+  at::Tensor pair_mask_;   // Bool [B, S, T] or undefined
+};
+
+}  // namespace sparity::ops

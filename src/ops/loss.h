@@ -1,0 +1,18 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace sparity::ops {
+
+struct LmLoss {
+  at::Tensor loss;  // [] in f32(logits): mean over the counted labels
+  std::int64_t counted = 0;
+  std::int64_t ignored = 0;  // labels whose predicting position is padding
+};
+
+/// Cross entropy of position i against label i + 1 (spec 4.6): logsumexp(logits) − logits[label],
+/// in f32(logits), row by row. labels I64 [B, S], −100 ignored; token_mask Bool [B, S]. Throws
+/// (exit code 5) when no label counts.
+LmLoss lm_loss(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& token_mask);
+
+}  // namespace sparity::ops
