@@ -1,0 +1,33 @@
+#pragma once
+
+#include "src/core/dtype.h"
+#include "suites/judge/record.h"
+
+#include <span>
+#include <string>
+#include <vector>
+
+namespace sparity::judge {
+
+/// predicted_l = √(Σ_{i≤l} local_i² · Π_{i<j≤l} gain_j²): the relative error that local errors grow
+/// to along a chain of layers. `gains[l]` is ρ(Δout_l)/ρ(Δin_l); the first is not read. Sizes must
+/// be equal.
+std::vector<double> predicted_errors(std::span<const double> local_errors,
+                                     std::span<const double> gains);
+
+/// What a tensor's error is put down to (verification specification, b.4). Errors are relative RMS.
+///
+/// - kBug: the local gate failed: local_headroom is not finite or above 1.
+/// - kClean: free error ≤ 1.5·baseline error + u/16, the plain tolerance.
+/// - kAccumulated: above that, and at most 2·predicted.
+/// - kUnexplained: above both, or not finite: look for state, aliasing, a tensor not traced.
+DivergenceClass classify(const TracePoint& point, core::Dtype dtype);
+
+/// Sets `divergence` of every point.
+void classify_all(std::span<TracePoint> trace, core::Dtype dtype);
+
+/// The earliest tensor in execution order that failed locally (kBug); empty when none did. Forward,
+/// loss, backward and optimizer are traces of their own.
+std::string first_divergence(std::span<const TracePoint> trace);
+
+}  // namespace sparity::judge

@@ -1,0 +1,31 @@
+#pragma once
+
+#include "suites/judge/record.h"
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <string>
+#include <string_view>
+
+namespace sparity::judge {
+
+/// Of the form below; a reader accepts no other.
+inline constexpr std::string_view kRecordSchemaVersion = "1.0";
+
+/// Keys are the members' names, plus `schema_version`; keys come in alphabetical order.
+/// Floating-point numbers are JSON numbers that read back to the same bits; NaN and infinities are
+/// "nan", "inf", "-inf". A gate's `lhs` and `rhs` have hexadecimal twins `lhs_hex`, `rhs_hex`.
+/// Dtypes are spelled as on the command line, verdicts and divergence classes as their to_string.
+/// An absent error map is null.
+nlohmann::json to_json(const CaseRecord& record);
+nlohmann::json to_json(const Comparison& comparison);
+nlohmann::json to_json(const SelectionSummary& summary);
+nlohmann::json to_json(const TracePoint& point);
+nlohmann::json to_json(const Condition& condition);
+
+/// Strict: an unknown or missing field, a wrong type, another schema version, a gate whose `ok` is
+/// not what its two sides say, or a hexadecimal twin that differs throws (exit code 5) with
+/// `source`, the JSON pointer, what was expected and what was found.
+CaseRecord case_record_from_json(const nlohmann::json& document, const std::string& source);
+
+}  // namespace sparity::judge
