@@ -1,0 +1,26 @@
+#pragma once
+
+#include "reports/report.h"
+
+#include <filesystem>
+
+namespace sparity::reports {
+
+/// Where the renderings of a report lie.
+struct Rendered {
+  std::filesystem::path html;   // index.html
+  std::filesystem::path junit;  // junit.xml
+};
+
+/// Writes index.html and junit.xml into `folder`, each atomically.
+Rendered render(const Report& report, const std::filesystem::path& folder);
+
+/// Reads a report.json and renders it into the folder that it lies in.
+Rendered render(const std::filesystem::path& report_json);
+
+/// Writes report.json, then its renderings, into `folder`, which must exist. A process killed
+/// between two of them leaves each file whole, old or new; report.json is never older than the
+/// others.
+Rendered write_all(const Report& report, const std::filesystem::path& folder);
+
+}  // namespace sparity::reports
