@@ -1,0 +1,62 @@
+#pragma once
+
+#include "src/core/forward_options.h"
+#include "src/tensors/checkpoint.h"
+#include "src/tensors/inputs.h"
+#include "src/tensors/probe.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+
+namespace sparity::cases {
+
+/// What passes from layer to layer on either side: the stream is `hidden` + `residual`.
+struct StreamState {
+  at::Tensor hidden;    // [B, S, D]
+  at::Tensor residual;  // [B, S, D]; undefined before the first layer
+};
+
+/// One side of a comparison: an implementation bound to a checkpoint's weights.
+class BoundModel {
+ public:
+  /// `src`, activations in `dtype`, official recipe. The hf recipe is refused for bfloat16 (exit
+  /// code 5): the candidate rounds in one way.
+  static BoundModel candidate(const tensors::Checkpoint& checkpoint, core::Dtype dtype,
+                              core::Recipe recipe);
+  /// `reference`, activations in `dtype`.
+  static BoundModel baseline(const tensors::Checkpoint& checkpoint, core::Dtype dtype,
+                             core::Recipe recipe);
+  /// `reference` in float64 over the weights as a run in `dtype` stores them.
+  static BoundModel truth(const tensors::Checkpoint& checkpoint, core::Dtype dtype,
+                          core::Recipe recipe);
+
+  /// Logits [B, S, V].
+  at::Tensor forward(const tensors::Inputs& inputs, core::AttentionMode attention,
+                     const tensors::Probe& probe = {}) const;
+
+  /// Layer `index` alone on `state`, which is converted to this side's activation dtype.
+  StreamState layer_forward(std::int64_t index, const StreamState& state,
+                            const tensors::Inputs& inputs, core::AttentionMode attention,
+                            const tensors::Probe& probe = {}) const;
+
+  at::ScalarType activation() const;
+
+ private:
+  struct Side;
+  explicit BoundModel(std::shared_ptr<const Side> side) : side_(std::move(side)) {}
+
+  std::shared_ptr<const Side> side_;
+};
+
+/// The mean cross entropy that each side computes from its own logits.
+struct LossValue {
+  at::Tensor loss;  // [], float32 or float64
+  std::int64_t counted = 0;
+  std::int64_t ignored = 0;
+};
+LossValue candidate_loss(const at::Tensor& logits, const tensors::Inputs& inputs);
+LossValue reference_loss(const at::Tensor& logits, const tensors::Inputs& inputs);
+
+}  // namespace sparity::cases

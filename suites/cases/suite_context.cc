@@ -1,0 +1,53 @@
+#include "suites/cases/suite_context.h"
+
+#include "src/core/philox.h"
+#include "src/tensors/at_dtype.h"
+
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace sparity::cases {
+
+SuiteContext::SuiteContext(tensors::Checkpoint checkpoint, tensors::Inputs inputs,
+                           SuiteOptions options)
+    : checkpoint_(std::move(checkpoint)),
+      inputs_(std::move(inputs)),
+      options_(std::move(options)),
+      weights_(checkpoint_.weights.rounded(checkpoint_.manifest, options_.dtype, options_.recipe)),
+      candidate_(BoundModel::candidate(checkpoint_, options_.dtype, options_.recipe)),
+      baseline_(BoundModel::baseline(checkpoint_, options_.dtype, options_.recipe)),
+      truth_(BoundModel::truth(checkpoint_, options_.dtype, options_.recipe)) {}
+
+SuiteContext SuiteContext::with_inputs(tensors::Inputs inputs) const {
+  SuiteContext other = *this;
+  other.inputs_ = std::move(inputs);
+  return other;
+}
+
+at::ScalarType SuiteContext::activation() const { return tensors::to_scalar_type(options_.dtype); }
+
+at::Tensor SuiteContext::normal(std::string_view name, at::IntArrayRef shape) const {
+  const core::RandomStream stream(options_.seed, name);
+  at::Tensor values = at::empty(shape, at::kDouble);
+  double* out = values.mutable_data_ptr<double>();
+  for (std::int64_t i = 0; i < values.numel(); ++i) {
+    out[i] = stream.normal(static_cast<std::uint64_t>(i));
+  }
+  return values.to(activation());
+}
+
+std::int64_t SuiteContext::first_moe_layer() const {
+  const auto found = std::ranges::find(config().mlp_layer_types, core::MlpType::kSparse);
+  return found == config().mlp_layer_types.end() ? -1 : found - config().mlp_layer_types.begin();
+}
+
+std::int64_t SuiteContext::reduction_length() const {
+  const core::ModelConfig& c = config();
+  return 2 * c.hidden_size + c.q_lora_rank + c.kv_lora_rank + c.qk_head_dim() +
+         c.num_attention_heads * c.v_head_dim + inputs_.input_ids.size(1) +
+         std::max(c.intermediate_size, c.moe_intermediate_size * c.num_experts_per_tok);
+}
+
+}  // namespace sparity::cases

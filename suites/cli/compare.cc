@@ -1,0 +1,107 @@
+#include "reports/assessment.h"
+#include "reports/render.h"
+#include "reports/report_json.h"
+#include "reports/summary.h"
+#include "suites/cli/command.h"
+#include "suites/cli/compare_dumps.h"
+#include "suites/cli/provenance.h"
+#include "suites/judge/outcome.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <cstdlib>
+#include <filesystem>
+#include <unistd.h>
+
+namespace sparity::cli {
+
+namespace {
+
+reports::Report report_of(judge::CaseRecord record) {
+  reports::Report report;
+  fill_build(report);
+  report.finished_utc = utc_now();
+  report.complete = true;
+  const reports::SuiteId id{record.suite, record.dtype, record.device};
+  report.expected = {id};
+  reports::SuiteRun run;
+  run.id = id;
+  run.verdict = record.verdict;
+  run.exit_code = static_cast<int>(judge::exit_code(record.verdict));
+  run.cases = 1;
+  run.comparisons = static_cast<std::int64_t>(record.comparisons.size());
+  run.message = record.message;
+  report.suite_runs = {run};
+  report.provenance.recipe = record.recipe;
+  report.provenance.dtypes = {record.dtype};
+  report.cases = {std::move(record)};
+  return report;
+}
+
+core::ExitCode run(const CompareOptions& options) {
+  const reports::Report report = report_of(compare_dumps(options));
+  const reports::Assessment assessment = reports::assess(report);
+  if (options.baseline.empty()) {
+    fmt::print(stderr,
+               "sparity: no --baseline: judged by the weaker a-priori rule (docs/numerics.md), "
+               "which cannot "
+               "see an error that is small against the dtype's rounding\n");
+  }
+  if (options.json) {
+    fmt::print("{}\n", reports::to_json(report).dump(2));
+  } else {
+    const bool colour = isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
+    fmt::print("{}", reports::console_summary(report, colour));
+  }
+  if (!options.out.empty()) {
+    std::filesystem::create_directories(options.out);
+    fmt::print(stderr, "report: {}\n", reports::write_all(report, options.out).html.string());
+  }
+  return assessment.exit_code;
+}
+
+}  // namespace
+
+void add_compare(CLI::App& app, Action& action) {
+  const auto options = std::make_shared<CompareOptions>();
+  CLI::App& command = *app.add_subcommand(
+      "compare",
+      "Judge a dump made anywhere, under the names of docs/naming.md, by the same gates");
+  command.add_option("CANDIDATE", options->candidate, "The dump to judge")->required();
+  command
+      .add_option("--truth", options->truth,
+                  "`sparity run --impl reference --dtype float64` of the same weights and inputs")
+      ->required()
+      ->type_name("FILE");
+  command
+      .add_option(
+          "--baseline", options->baseline,
+          "The same with the candidate's --dtype and --recipe; without it a weaker rule judges")
+      ->type_name("FILE");
+  command
+      .add_option("--inputs", options->inputs,
+                  "The inputs file: rows of padded tokens are left out")
+      ->type_name("FILE");
+  command
+      .add_option("--model", options->model,
+                  "The checkpoint: its router biases let routing be judged")
+      ->type_name("DIR");
+  command
+      .add_option_function<std::string>(
+          "--dtype",
+          [options](const std::string& word) { options->dtype = core::dtype_from_string(word); },
+          "The candidate's activation dtype (default: its metadata's)")
+      ->check(CLI::IsMember({"float32", "bfloat16", "float64"}));
+  command.add_flag("--partial", options->partial,
+                   "Names that only the truth has are listed instead of failing");
+  command.add_option("--out", options->out, "Also write a report into this folder")
+      ->type_name("DIR");
+  command.add_flag("--json", options->json, "Print the report as JSON");
+  command.footer(
+      example("sparity compare theirs.safetensors --truth truth.safetensors --baseline "
+              "baseline.safetensors"));
+  command.callback([options, &action] { action = [options] { return run(*options); }; });
+}
+
+}  // namespace sparity::cli

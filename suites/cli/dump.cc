@@ -1,0 +1,109 @@
+#include "suites/cli/dump.h"
+
+#include "src/core/error.h"
+#include "src/core/safetensors.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <string_view>
+
+namespace sparity::cli {
+
+namespace {
+
+/// Names within a layer, in the order in which they are computed (docs/naming.md).
+constexpr std::array<std::string_view, 21> kLayerOrder = {
+    "input_layernorm",
+    "self_attn.q_a_layernorm",
+    "self_attn.kv_a_layernorm",
+    "self_attn.q",
+    "self_attn.k_rot",
+    "self_attn.indexer.q",
+    "self_attn.indexer.k",
+    "self_attn.indexer.weights",
+    "self_attn.indexer.scores",
+    "self_attn.indexer.topk_indices",
+    "self_attn.lse",
+    "self_attn.attn_output",
+    "self_attn",
+    "post_attention_layernorm",
+    "mlp.gate.scores",
+    "mlp.gate.topk_indices",
+    "mlp.gate.topk_weights",
+    "mlp.experts",
+    "mlp.shared_experts",
+    "mlp",
+    "",  // the layer's output
+};
+
+constexpr std::array<std::string_view, 4> kScalars = {"logits", "loss", "lm_loss", "kl_loss"};
+
+judge::Tensor read_tensor(const core::SafetensorsFile& file, const std::string& name,
+                          const core::TensorEntry& entry) {
+  return {entry.dtype, entry.shape, core::widen(file.read(name), entry.dtype)};
+}
+
+}  // namespace
+
+Dump read_dump(const std::string& path) {
+  const core::SafetensorsFile file(path);
+  Dump dump{path, {}, file.metadata()};
+  for (const auto& [name, entry] : file.tensors()) {
+    const bool known = name.starts_with("trace.") || name.starts_with("grad.") ||
+                       std::ranges::find(kScalars, name) != kScalars.end();
+    SPARITY_CHECK_INPUT(known,
+                        fmt::format("{}: tensor '{}': expected logits, loss, lm_loss, kl_loss, "
+                                    "trace.<name> or grad.<parameter>",
+                                    path, name));
+    dump.tensors.emplace(name, read_tensor(file, name, entry));
+  }
+  SPARITY_CHECK_INPUT(!dump.tensors.empty(), fmt::format("{}: holds no tensor", path));
+  return dump;
+}
+
+std::vector<bool> token_rows(const std::string& inputs_path) {
+  const core::SafetensorsFile file(inputs_path);
+  if (!file.contains("attention_mask")) {
+    return {};
+  }
+  const judge::Tensor mask = read_tensor(file, "attention_mask", file.at("attention_mask"));
+  std::vector<bool> rows(mask.values.size());
+  std::transform(mask.values.begin(), mask.values.end(), rows.begin(),
+                 [](double value) { return value != 0; });
+  return rows;
+}
+
+void fill_padding(judge::Tensor& tensor, const std::vector<bool>& rows, double value) {
+  if (tensor.shape.size() < 2 || rows.empty() ||
+      static_cast<std::size_t>(tensor.shape[0] * tensor.shape[1]) != rows.size()) {
+    return;
+  }
+  const std::size_t width = tensor.values.size() / rows.size();
+  for (std::size_t row = 0; row < rows.size(); ++row) {
+    if (!rows[row]) {
+      std::fill_n(tensor.values.begin() + static_cast<std::ptrdiff_t>(row * width), width, value);
+    }
+  }
+}
+
+std::pair<std::int64_t, int> execution_order(const std::string& name) {
+  constexpr std::int64_t kAfterLayers = std::numeric_limits<std::int64_t>::max();
+  constexpr std::string_view kLayers = "trace.layers.";
+  if (name == "trace.embed_tokens") {
+    return {-1, 0};
+  }
+  if (!name.starts_with(kLayers)) {
+    const int place = name == "trace.norm" ? 0 : name == "trace.logits" || name == "logits" ? 1 : 2;
+    return {kAfterLayers, place};
+  }
+  const std::string rest = name.substr(kLayers.size());
+  const std::size_t dot = rest.find('.');
+  const std::string part = dot == std::string::npos ? "" : rest.substr(dot + 1);
+  const auto found = std::ranges::find(kLayerOrder, part);
+  return {std::stoll(rest), static_cast<int>(found - kLayerOrder.begin())};
+}
+
+}  // namespace sparity::cli
