@@ -61,8 +61,10 @@ at::Tensor inverse_frequencies(const core::ModelConfig& config) {
   const std::int64_t dim = config.qk_rope_head_dim;
   const at::Tensor exponents =
       at::arange(0, dim, 2, at::TensorOptions().dtype(at::kFloat)) / static_cast<double>(dim);
-  const at::Tensor frequencies =
-      at::pow(at::Scalar(config.rope_parameters.rope_theta), exponents).reciprocal();
+  // The power is correctly rounded (taken in f64, rounded once), so that no library decides a bit.
+  const at::Tensor powers =
+      at::pow(at::Scalar(config.rope_parameters.rope_theta), exponents.to(at::kDouble));
+  const at::Tensor frequencies = powers.to(at::kFloat).reciprocal();
   return uses_yarn(config) ? yarn_mix(frequencies, config.rope_parameters, static_cast<double>(dim))
                            : frequencies;
 }

@@ -7,7 +7,8 @@
 namespace sparity::core {
 
 /// The mistakes that can be planted in the candidate (docs/testing.md tells each one's story). One
-/// enumerator per mistake; the register's number is in its name.
+/// enumerator per mistake; the register's number is in its name; F01 … F54 are known from
+/// elsewhere, F61 and on are this project's own.
 enum class Fault {
   kNone,
   kF01IndexerRopeInterleaved,
@@ -43,6 +44,8 @@ enum class Fault {
   kF51LastTileDropped,
   kF52InputModified,
   kF54LabelShiftOff,
+  kF61ResidualFromNorm,
+  kF62FinalNormWithoutResidual,
 };
 
 /// One row of the register.

@@ -1,5 +1,6 @@
 #include "src/model/block.h"
 
+#include "src/core/fault.h"
 #include "src/tensors/at_dtype.h"
 
 namespace sparity::model {
@@ -43,8 +44,10 @@ LayerState Block::forward(const LayerState& state, const ForwardContext& context
   const ops::NormedResidual before = norm_stream(state, input_layernorm, eps);
   const at::Tensor attended =
       self_attn.forward(probe("input_layernorm", before.normed), context, probe);
+  const at::Tensor& residual =
+      core::planted(core::Fault::kF61ResidualFromNorm) ? before.normed : before.residual;
   const ops::NormedResidual after =
-      ops::add_rms_norm(attended, before.residual, post_attention_layernorm, eps);
+      ops::add_rms_norm(attended, residual, post_attention_layernorm, eps);
   const at::Tensor x = probe("post_attention_layernorm", after.normed);
   const auto* moe = std::get_if<Moe>(&mlp);
   const at::Tensor hidden =

@@ -68,8 +68,10 @@ at::Tensor Indexer::forward(const at::Tensor& x, const at::Tensor& q_latent,
     q = ops::hadamard(q);
     k = ops::hadamard(k);
   }
-  return probe("topk_indices",
-               ops::select_keys({q, k, weights}, context.mask, context.config.index_topk, probe));
+  const at::Tensor chosen =
+      ops::select_keys({q, k, weights}, context.mask, context.config.index_topk, probe);
+  const at::Tensor selected = probe("topk_indices", chosen);
+  return selected.is_same(chosen) ? chosen : ops::keep_visible(selected, context.mask);
 }
 
 Mla Mla::bind(const tensors::WeightStore& weights, const std::string& prefix) {

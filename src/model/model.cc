@@ -1,5 +1,6 @@
 #include "src/model/model.h"
 
+#include "src/core/fault.h"
 #include "src/ops/linear.h"
 #include "src/tensors/at_dtype.h"
 
@@ -40,6 +41,9 @@ at::Tensor Model::forward(const tensors::Inputs& inputs, const ForwardOptions& o
   LayerState state{probe("embed_tokens", ops::embedding(inputs.input_ids, embed_tokens_)), {}};
   for (std::int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
     state = run_layer(layer, state, context, probe);
+  }
+  if (core::planted(core::Fault::kF62FinalNormWithoutResidual)) {
+    state.residual.reset();
   }
   const ops::NormedResidual normed = norm_stream(state, norm_, config_.rms_norm_eps);
   return probe("logits", ops::wide_linear(probe("norm", normed.normed), lm_head_));

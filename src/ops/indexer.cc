@@ -16,6 +16,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <string>
 
 namespace sparity::ops {
 
@@ -131,6 +132,21 @@ at::Tensor select_keys(const IndexOperands& operands, const KeyMask& mask, std::
     indices.narrow(1, row0, row1 - row0).copy_(chosen);
   }
   return indices;
+}
+
+at::Tensor keep_visible(const at::Tensor& indices, const KeyMask& mask) {
+  const std::int64_t keys = mask.tokens();
+  SPARITY_CHECK_INPUT(!indices.lt(-1).logical_or(indices.ge(keys)).any().item().toBool(),
+                      "forced topk_indices: expected -1 or a key from 0 to " +
+                          std::to_string(keys - 1) + ", found another");
+  at::Tensor kept = indices.clone();
+  for (std::int64_t row0 = 0; row0 < indices.size(1); row0 += kQueryTile) {
+    const std::int64_t rows = std::min(kQueryTile, indices.size(1) - row0);
+    const at::Tensor tile = kept.narrow(1, row0, rows);
+    const at::Tensor seen = mask.rows(row0, row0 + rows).gather(2, tile.clamp_min(0));
+    tile.masked_fill_(seen.logical_not(), -1);
+  }
+  return kept;
 }
 
 }  // namespace sparity::ops

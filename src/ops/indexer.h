@@ -36,4 +36,8 @@ struct IndexOperands {
 at::Tensor select_keys(const IndexOperands& operands, const KeyMask& mask, std::int64_t index_topk,
                        const tensors::Probe& probe);
 
+/// Keys that came from elsewhere, I64 [B, S, K]: those that their query may not see become −1.
+/// Throws (exit code 5) for an index outside −1 … T−1.
+at::Tensor keep_visible(const at::Tensor& indices, const KeyMask& mask);
+
 }  // namespace sparity::ops

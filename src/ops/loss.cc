@@ -16,7 +16,8 @@ namespace {
 
 constexpr std::int64_t kIgnoredLabel = -100;
 
-/// −log softmax(row)[label].
+/// −log softmax(row)[label]. Summed in float64: after the largest term, float32 would lose a bit of
+/// every small one, and a vocabulary has many.
 template <typename T>
 double negative_log_likelihood(const T* row, std::int64_t vocabulary, std::int64_t label) {
   using W = Wide<T>;
@@ -24,12 +25,12 @@ double negative_log_likelihood(const T* row, std::int64_t vocabulary, std::int64
   for (std::int64_t v = 1; v < vocabulary; ++v) {
     largest = std::max(largest, static_cast<W>(row[v]));
   }
-  W sum = 0;
+  double sum = 0;
   for (std::int64_t v = 0; v < vocabulary; ++v) {
-    sum += std::exp(static_cast<W>(row[v]) - largest);
+    sum += static_cast<double>(std::exp(static_cast<W>(row[v]) - largest));
   }
   // The difference first: an almost certain label costs far less than its logit's last bit.
-  return static_cast<double>(std::log(sum) + (largest - static_cast<W>(row[label])));
+  return std::log(sum) + static_cast<double>(largest - static_cast<W>(row[label]));
 }
 
 }  // namespace

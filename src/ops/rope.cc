@@ -98,7 +98,8 @@ at::Tensor inverse_frequencies(const core::ModelConfig& config) {
   at::Tensor frequencies = at::empty({pairs}, at::kFloat);
   float* f = frequencies.mutable_data_ptr<float>();
   for (std::int64_t i = 0; i < pairs; ++i) {
-    // float32 step by step; the power itself is correctly rounded, so that no library decides a bit.
+    // float32 step by step; the power itself is correctly rounded, so that no library decides a
+    // bit.
     const float exponent = static_cast<float>(2 * i) / static_cast<float>(2 * pairs);
     f[i] = 1.0F / static_cast<float>(std::pow(rope.rope_theta, static_cast<double>(exponent)));
   }
