@@ -27,7 +27,7 @@ struct Finding {
   void add(Verdict other, const std::string& other_why) {
     const std::array both = {verdict, other};
     const Verdict worse = judge::combine(both);
-    if (worse != verdict) {
+    if (worse != verdict || (why.empty() && other == verdict)) {
       verdict = worse;
       why = other_why;
     }
@@ -229,7 +229,11 @@ std::string why_passed(const Assessment& result) {
 std::string why_not(const Report& report, const Assessment& result) {
   for (const SuiteRow& row : result.rows) {
     if (row.verdict == result.verdict && !row.why.empty()) {
-      return fmt::format("{}: {}", label(row.id), row.why);
+      const bool failures_behind = result.counts.failed > 0 && row.verdict != Verdict::kFail;
+      return fmt::format("{}: {}{}", label(row.id), without_full_stop(row.why),
+                         failures_behind ? fmt::format("; besides, {} failed",
+                                                       counted(result.counts.failed, "suite run"))
+                                         : "");
     }
   }
   if (!report.complete) {

@@ -122,8 +122,14 @@ std::string case_card(const Page& page, std::size_t index, bool with_evidence) {
   if (!with_evidence) {
     return details_html(case_title(record), content, false, anchor);
   }
-  return fmt::format("<article class=\"card\" id=\"{}\">\n<h3>{}</h3>\n{}</article>\n", anchor,
-                     case_title(record), content);
+  return fmt::format("<article class=\"card {}\" id=\"{}\">\n<h3>{}</h3>\n{}</article>\n",
+                     colour_class(judge::effective_verdict(record)), anchor, case_title(record),
+                     content);
+}
+
+bool did_not_pass(const judge::CaseRecord& record) {
+  const Verdict verdict = judge::effective_verdict(record);
+  return verdict != Verdict::kPass && verdict != Verdict::kSkip;
 }
 
 /// Whether a suite run failed in a way that none of its cases tells.
@@ -158,32 +164,33 @@ std::string suite_card(const Page& page, const SuiteRow& row) {
         fmt::format("<h4>Last words on stderr</h4>\n<pre class=\"log\" tabindex=\"0\">{}</pre>\n",
                     escaped(shortened(row.run->stderr_tail, 8000), Lines::kMany));
   }
-  return fmt::format("<article class=\"card\">\n<h3>{} <b>{}</b></h3>\n{}</article>\n",
-                     status_html(row, page.report.complete), name_html(label(row.id)), content);
+  return fmt::format("<article class=\"card {}\">\n<h3>{} <b>{}</b></h3>\n{}</article>\n",
+                     colour_class(row.verdict), status_html(row, page.report.complete),
+                     name_html(label(row.id)), content);
 }
 
 }  // namespace
 
 std::string failures_section(const Page& page) {
   std::string cards;
+  std::string folded;
   std::string unreached;
+  std::size_t cases = 0;
   for (const SuiteRow& row : page.assessment.rows) {
+    for (const std::size_t index : row.cases) {
+      if (did_not_pass(page.report.cases[index])) {
+        const bool with_evidence = ++cases <= kCardsWithEvidence;
+        (with_evidence ? cards : folded) += case_card(page, index, with_evidence);
+      }
+    }
     if (row.run == nullptr && row.cases.empty() && !page.report.complete) {
       unreached += fmt::format("<li>{}</li>", name_html(label(row.id)));
     } else if (has_own_failure(page, row)) {
       cards += suite_card(page, row);
     }
   }
-  std::string folded;
-  for (std::size_t place = 0; place < page.assessment.not_passed.size(); ++place) {
-    const bool with_evidence = place < kCardsWithEvidence;
-    (with_evidence ? cards : folded) +=
-        case_card(page, page.assessment.not_passed[place], with_evidence);
-  }
   if (!folded.empty()) {
-    cards += fmt::format("<h3>{} more, without plots</h3>\n",
-                         page.assessment.not_passed.size() - kCardsWithEvidence) +
-             folded;
+    cards += fmt::format("<h3>{} more, without plots</h3>\n", cases - kCardsWithEvidence) + folded;
   }
   if (!unreached.empty()) {
     cards += "<h3>Not reached</h3>\n<ul class=\"plain\">" + unreached + "</ul>\n";

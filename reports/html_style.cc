@@ -54,7 +54,8 @@ nav a:hover { color: var(--ink); text-decoration: underline; }
 .i { width: 1em; height: 1em; margin-right: .4em; vertical-align: -.13em; }
 
 .banner { margin-top: 1.75rem; padding-left: 1.25rem; border-left: 5px solid currentColor; }
-.banner > * { color: var(--ink); }
+/* The border takes its colour from the verdict, the content does not. */
+:where(.banner, .card) > * { color: var(--ink); }
 .banner .subject { color: var(--quiet); margin: 0; font-size: .87rem; }
 .banner h1 { font-size: 2rem; letter-spacing: -.01em; margin: .15rem 0 .4rem; color: inherit; }
 .banner h1 .i { width: .8em; height: .8em; vertical-align: -.06em; }
@@ -66,10 +67,10 @@ nav a:hover { color: var(--ink); text-decoration: underline; }
 .leads dd { margin: 0; }
 .plain { list-style: none; margin: 0; padding: 0; }
 
-.counts { display: flex; flex-wrap: wrap; gap: .75rem 0; margin: 0; padding: .9rem 0;
-  border: solid var(--line); border-width: 1px 0; }
-.counts div { padding: 0 1.15rem; border-left: 1px solid var(--line); }
-.counts div:first-child { padding-left: 0; border-left: 0; }
+.counts { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.6rem, 1fr));
+  gap: .75rem 1rem; margin: 0; padding: .9rem 0; border: solid var(--line);
+  border-width: 1px 0; }
+.counts div { display: flex; flex-direction: column-reverse; justify-content: flex-end; }
 .counts dt { font-size: .78rem; color: var(--quiet); }
 .counts dd { margin: 0; font-size: 1.3rem; font-weight: 600; line-height: 1.3; }
 
@@ -90,14 +91,15 @@ tr:target, details:target > summary { background: var(--wash); }
 .bar .over { fill: var(--fail); }
 .bar .mark { stroke: var(--ink); stroke-width: 1.5; vector-effect: non-scaling-stroke; }
 
-.card { background: var(--card); border: 1px solid var(--line); border-left: 5px solid var(--fail);
+.card { background: var(--card); border: 1px solid var(--line); border-left: 5px solid currentColor;
   border-radius: 4px; padding: 1.1rem 1.25rem; margin: 0 0 1.25rem; }
 .card:target { outline: 2px solid var(--link); outline-offset: 3px; }
 .card h3 { margin: 0 0 .6rem; }
 .card h3 b { font-weight: 600; }
 .card h3 .st { margin-right: .35rem; }
 .evidence { border-top: 1px solid var(--line); margin-top: 1.5rem; }
-.evidence h4 { margin-top: 1rem; }
+.evidence h4 { margin-top: 1rem; font-size: 1rem; }
+h4 code, .leads dd > code { font-size: .95em; }
 .figures { font-size: .82rem; color: var(--quiet); max-width: none; }
 .figures data { color: var(--ink); }
 pre { margin: 0; padding: .55rem .75rem; background: var(--wash); border-radius: 4px;
@@ -117,7 +119,7 @@ figure { margin: 0 0 1rem; }
 figcaption, .legend { font-size: .82rem; color: var(--quiet); }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; margin: .2rem 0; max-width: none; }
 .swatch { width: 28px; height: 10px; margin-right: .35rem; }
-.key { width: .75rem; height: .75rem; margin-right: .35rem; vertical-align: -.08rem; }
+.key { border: 1px solid var(--edge); width: .75rem; height: .75rem; margin-right: .35rem; vertical-align: -.08rem; }
 .plot svg { display: block; width: 100%; min-width: 35rem; max-width: 54rem; }
 .plot text { font-size: 11px; font-family: inherit; fill: var(--quiet); }
 .plot .end { text-anchor: end; } .plot .mid { text-anchor: middle; }
@@ -146,8 +148,7 @@ footer { padding-top: 1rem; padding-bottom: 2rem; color: var(--quiet); font-size
   .banner h1 { font-size: 1.6rem; }
   .leads, .facts { grid-template-columns: minmax(0, 1fr); gap: .1rem; }
   .leads dd, .facts dd { margin-bottom: .6rem; }
-  .counts { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); }
-  .counts div, .counts div:first-child { padding: 0; border: 0; }
+  .counts { grid-template-columns: repeat(3, minmax(0, 1fr)); }
   .card { padding: .9rem; }
   .bar { width: 4.5rem; }
 }

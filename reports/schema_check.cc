@@ -31,12 +31,6 @@ bool has_type(const Json& value, const std::string& type) {
          (type == "boolean" && value.is_boolean()) || (type == "null" && value.is_null());
 }
 
-/// Characters, not bytes: what minLength and maxLength count.
-std::size_t characters(const std::string& text) {
-  return static_cast<std::size_t>(std::ranges::count_if(
-      text, [](char letter) { return (static_cast<unsigned char>(letter) & 0xC0U) != 0x80; }));
-}
-
 class Validator {
  public:
   explicit Validator(const Json& schema) : root_(schema) {}
@@ -91,7 +85,7 @@ class Validator {
         check_array(keyword, rule, value, pointer);
       }
     } else {
-      check_scalar(keyword, rule, value, pointer);
+      check_bound(keyword, rule, value, pointer);
     }
   }
 
@@ -128,19 +122,12 @@ class Validator {
             value);
   }
 
-  void check_scalar(const std::string& keyword, const Json& rule, const Json& value,
-                    const std::string& pointer) {
+  void check_bound(const std::string& keyword, const Json& rule, const Json& value,
+                   const std::string& pointer) {
     if (keyword == "minimum" || keyword == "maximum") {
       const bool least = keyword == "minimum";
       require(!value.is_number() || (least ? value >= rule : value <= rule), pointer,
               fmt::format("{} {}", least ? "at least" : "at most", rule.dump()), value);
-    } else if (keyword == "minLength" || keyword == "maxLength") {
-      const bool least = keyword == "minLength";
-      const std::size_t length =
-          value.is_string() ? characters(value.get_ref<const std::string&>()) : 0;
-      const auto bound = rule.get<std::size_t>();
-      require(!value.is_string() || (least ? length >= bound : length <= bound), pointer,
-              fmt::format("{} {} characters", least ? "at least" : "at most", bound), value);
     } else {
       SPARITY_CHECK(false, fmt::format("the schema uses \"{}\", which is not checked", keyword));
     }

@@ -11,7 +11,7 @@ namespace sparity::reports {
 /// when the document is valid, at most 20 otherwise.
 ///
 /// Understood are the keywords that reports/schema uses: type, enum, const, properties, required,
-/// additionalProperties, items, minItems, maxItems, minimum, maximum, minLength, maxLength, anyOf,
+/// additionalProperties, items, minItems, maxItems, minimum, maximum, anyOf,
 /// $ref to "#/$defs/…", and the annotations $schema, $id, $defs, title, description. Any other
 /// keyword throws (exit code 6): a rule that isn't checked is not one. Recurses as deep as the
 /// document, which strict_json.h bounds.

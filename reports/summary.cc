@@ -57,7 +57,7 @@ std::string leads(const Report& report, const Assessment& result) {
   for (std::size_t index = 0; index < std::min(mistakes.size(), kMostMistakes); ++index) {
     const std::size_t more = mistakes.size() - kMostMistakes;
     const bool last = index + 1 == kMostMistakes && mistakes.size() > kMostMistakes;
-    out += field(index == 0 ? "known to start so" : "",
+    out += field(index == 0 ? "known mistakes" : "",
                  fmt::format("{} {}{}", mistakes[index]->id, mistakes[index]->title,
                              last ? fmt::format(" (and {} more)", more) : ""));
   }

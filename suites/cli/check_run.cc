@@ -211,7 +211,13 @@ void run_suites(const CheckOptions& options, const Plan& plan, reports::Report& 
   report.complete = !supervisor.interrupted();
 }
 
-/// Takes the records of the journal into the report, and each run's own counts.
+/// Not stopped by a signal or by its supervisor: its cases tell why it did not pass.
+bool ended_by_itself(const reports::SuiteRun& run) {
+  return run.signal_number == 0 && run.verdict != judge::Verdict::kTimeout;
+}
+
+/// Takes the records of the journal into the report, each run's own counts, and of a run that did
+/// not pass the first case that says why.
 void take_journal(const fs::path& journal, std::size_t resumed, reports::Report& report) {
   if (!fs::exists(journal)) {
     return;
@@ -219,8 +225,13 @@ void take_journal(const fs::path& journal, std::size_t resumed, reports::Report&
   report.cases = judge::read_journal(journal).records;
   report.resumed_cases = static_cast<std::int64_t>(resumed);
   for (reports::SuiteRun& run : report.suite_runs) {
+    bool explained = run.verdict == judge::Verdict::kPass;
     for (const judge::CaseRecord& record : report.cases) {
       if (record.suite == run.id.suite && record.dtype == run.id.dtype) {
+        if (ended_by_itself(run) && record.verdict == run.verdict && !explained) {
+          run.message = fmt::format("{}: {}", record.name, record.message);
+          explained = true;
+        }
         ++run.cases;
         run.comparisons += static_cast<std::int64_t>(record.comparisons.size());
       }

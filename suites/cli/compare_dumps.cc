@@ -63,9 +63,15 @@ class Dumps {
     return &baseline_->at(name);
   }
 
-  /// What a router chooses by: unbiased scores plus the checkpoint's bias.
+  /// The rows of real tokens: a router's padded rows hold no choice that can be told from a wrong
+  /// one.
+  judge::Tensor without_padding(const judge::Tensor& tensor) const {
+    return rows_.empty() ? tensor : judge::keep_blocks(tensor, rows_);
+  }
+
+  /// What a router chooses by, for real tokens: unbiased scores plus the checkpoint's bias.
   judge::Tensor choice_scores(const Dump& dump, const std::string& choice) const {
-    judge::Tensor scores = dump.at(scores_of(choice));
+    judge::Tensor scores = without_padding(dump.at(scores_of(choice)));
     const std::string gate =
         choice.substr(6, choice.size() - 6 - kChoice.size());  // after "trace."
     const core::ShardedSafetensors files = core::ShardedSafetensors::open(options_.model);
@@ -101,13 +107,13 @@ class Dumps {
     if (options_.inputs.empty()) {
       return;
     }
-    const std::vector<bool> rows = token_rows(options_.inputs);
+    rows_ = token_rows(options_.inputs);
     const auto blank = [&](Dump& dump) {
       for (auto& [name, tensor] : dump.tensors) {
         const double filler = is_choice(name)                     ? -1
                               : name.ends_with(".indexer.scores") ? kMinusInfinity
                                                                   : 0;
-        fill_padding(tensor, rows, filler);
+        fill_padding(tensor, rows_, filler);
       }
     };
     blank(candidate_);
@@ -122,6 +128,7 @@ class Dumps {
   Dump truth_;
   std::optional<Dump> baseline_;
   std::optional<core::ModelConfig> config_;
+  std::vector<bool> rows_;  // which rows are tokens; empty: all
   core::Dtype dtype_ = core::Dtype::kF32;
 };
 
@@ -208,8 +215,9 @@ void judge_experts(const Dumps& dumps, const std::string& name, judge::CaseRecor
                                   .kept_groups = dumps.config()->topk_group,
                                   .k = dumps.config()->num_experts_per_tok,
                                   .ties = judge::TiePolicy::kAny};
-  const judge::GroupedResult result = judge::compare_grouped_selection(
-      claim, {&own, &dumps.candidate().at(name)}, {&honest, nullptr}, truth);
+  const judge::Tensor chosen = dumps.without_padding(dumps.candidate().at(name));
+  const judge::GroupedResult result =
+      judge::compare_grouped_selection(claim, {&own, &chosen}, {&honest, nullptr}, truth);
   record.comparisons.push_back(result.groups.comparison);
   record.comparisons.push_back(result.experts.comparison);
   record.selections.push_back(result.experts.summary);

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <fstream>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <thread>
@@ -63,6 +64,7 @@ std::string tail_of(const std::filesystem::path& path) {
 /// In the child, after fork: only async-signal-safe calls until exec.
 [[noreturn]] void become(char* const* arguments, const char* out, const char* err) {
   setpgid(0, 0);
+  prctl(PR_SET_PDEATHSIG, SIGKILL);  // nobody outlives a supervisor that was killed
   const rlimit no_core{0, 0};
   setrlimit(RLIMIT_CORE, &no_core);
   const int out_file = open(out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);

@@ -272,7 +272,8 @@ class SelectionJudgement {
 }  // namespace
 
 double flip_allowance(std::int64_t baseline_flips) {
-  return kFlipFactor * static_cast<double>(baseline_flips) + 1;
+  const auto flips = static_cast<double>(baseline_flips);
+  return kFlipFactor * flips + 1 + kFlipSigmas * std::sqrt(flips + 1);
 }
 
 SelectionResult compare_selection(const SelectionClaim& claim, const Choice& candidate,

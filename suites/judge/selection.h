@@ -63,7 +63,7 @@ SelectionResult compare_selection(const SelectionClaim& claim, const Choice& can
                                   const Choice& baseline, const Tensor& truth_scores,
                                   const Tensor* truth_of_baseline = nullptr);
 
-/// Flips that a candidate may have where the baseline has `baseline_flips`.
+/// b ↦ 3·b + 1 + 6·√(b+1): flips that a candidate may have where the baseline has b (tolerances.h).
 double flip_allowance(std::int64_t baseline_flips);
 
 /// S6 for rows that flipped: the truth's weight (softmax mass of a key, gate weight of an expert;

@@ -1,0 +1,230 @@
+// Records to JSON and back, and the journal that a killed process leaves.
+
+#include "src/core/error.h"
+#include "suites/judge/gates.h"
+#include "suites/judge/journal.h"
+#include "suites/judge/outcome.h"
+#include "suites/judge/record_json.h"
+#include "suites/selftest/judge_samples.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <cmath>
+#include <cstdint>
+#include <fcntl.h>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <limits>
+#include <string>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace sparity::judge {
+namespace {
+
+using nlohmann::json;
+
+/// A record that holds one of everything, non-finite numbers included.
+CaseRecord full_record() {
+  samples::Trio trio({16, 16});
+  trio.candidate.values[3] = std::numeric_limits<double>::quiet_NaN();
+  CaseRecord record;
+  record.suite = "rope";
+  record.name = "yarn \"quoted\"\n";
+  record.config = "tiny";
+  record.config_hash = "0123456789abcdef";
+  record.dtype = "bfloat16";
+  record.recipe = "hf";
+  record.seed = std::numeric_limits<std::uint64_t>::max();
+  record.seconds = 0.1;
+  record.rerun = "sparity check rope";
+  record.comparisons.push_back(trio.judge());
+  samples::Trio scaled({16, 16});
+  for (double& value : scaled.candidate.values) {
+    value = rounded(value * 1.5, core::Dtype::kBF16);
+  }
+  record.comparisons.push_back(scaled.judge());
+  record.selections.push_back({.tensor = "topk", .rows = 3, .selected = 9, .flips = 2});
+  record.trace.push_back({.tensor = "layers.0",
+                          .local_headroom = std::numeric_limits<double>::infinity(),
+                          .divergence = DivergenceClass::kBug});
+  record.conditions.push_back({.name = "YaRN live", .exercised = true, .detail = "53 > 24"});
+  settle(record);
+  return record;
+}
+
+std::filesystem::path scratch(const std::string& name) {
+  const auto path = std::filesystem::path(testing::TempDir()) /
+                    (name + "." + std::to_string(::getpid()) + ".jsonl");
+  std::filesystem::remove(path);
+  return path;
+}
+
+std::string content(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void append_raw(const std::filesystem::path& path, const std::string& text) {
+  std::ofstream(path, std::ios::app | std::ios::binary) << text;
+}
+
+TEST(RecordJson, H13ReadsBackToTheSameBits) {
+  const CaseRecord record = full_record();
+  const std::string text = to_json(record).dump();
+  const CaseRecord again = case_record_from_json(json::parse(text), "test");
+  EXPECT_EQ(to_json(again).dump(), text);
+  EXPECT_EQ(again.seed, record.seed);
+  EXPECT_EQ(again.seconds, 0.1);
+  EXPECT_EQ(again.comparisons[1].gates[3].lhs, record.comparisons[1].gates[3].lhs);
+  EXPECT_TRUE(std::isnan(again.comparisons[0].worst.at(0).candidate));
+  EXPECT_EQ(again.verdict, Verdict::kFail);
+  EXPECT_EQ(again.first_divergence, "layers.0");
+}
+
+TEST(RecordJson, NonFiniteNumbersAreStringsAndGatesHaveHexadecimalTwins) {
+  const json document = to_json(full_record());
+  EXPECT_EQ(document["comparisons"][0]["worst"][0]["candidate"], "nan");
+  EXPECT_EQ(document["trace"][0]["local_headroom"], "inf");
+  const json& gate = document["comparisons"][1]["gates"][3];
+  EXPECT_EQ(std::strtod(gate["lhs_hex"].get<std::string>().c_str(), nullptr),
+            gate["lhs"].get<double>());
+}
+
+TEST(RecordJson, EveryMissingUnknownOrForgedFieldIsRefused) {
+  const json good = to_json(full_record());
+  const auto refused = [&](const std::function<void(json&)>& change) {
+    json bad = good;
+    change(bad);
+    try {
+      case_record_from_json(bad, "results.jsonl:7");
+    } catch (const core::Error& error) {
+      EXPECT_NE(std::string(error.what()).find("results.jsonl:7"), std::string::npos);
+      return error.code() == core::ExitCode::kBadInput;
+    }
+    return false;
+  };
+  for (const auto& [key, value] : good.items()) {
+    EXPECT_TRUE(refused([&](json& bad) { bad.erase(key); })) << key;
+    EXPECT_TRUE(refused([&](json& bad) { bad[key] = json::object({{"x", 1}}); })) << key;
+  }
+  EXPECT_TRUE(refused([](json& bad) { bad["waived"] = true; }));
+  EXPECT_TRUE(refused([](json& bad) { bad["schema_version"] = "0.9"; }));
+  EXPECT_TRUE(refused([](json& bad) { bad["verdict"] = "green"; }));
+  EXPECT_TRUE(refused([](json& bad) { bad["seed"] = -1; }));
+  EXPECT_TRUE(refused([](json& bad) { bad["seconds"] = "fast"; }));
+  EXPECT_TRUE(refused([](json& bad) { bad["comparisons"][0]["gates"][1]["ok"] = true; }));
+  EXPECT_TRUE(refused([](json& bad) { bad["comparisons"][1]["gates"][3]["lhs"] = 0.0; }));
+  EXPECT_TRUE(refused([](json& bad) { bad["comparisons"][1]["gates"][3]["lhs_hex"] = "0x0p+0"; }));
+  EXPECT_TRUE(refused([](json& bad) { bad["comparisons"][1]["error_map"]["rows"] = 1; }));
+  EXPECT_TRUE(refused([](json& bad) { bad["comparisons"][0]["shape"][0] = 1.5; }));
+  EXPECT_FALSE(refused([](json&) {}));
+}
+
+TEST(Journal, HoldsEveryRecordInOrder) {
+  const auto path = scratch("order");
+  CaseRecord record = full_record();
+  JournalWriter writer(path);
+  for (int i = 0; i < 5; ++i) {
+    record.name = std::to_string(i);
+    writer.append(record);
+  }
+  const JournalContent journal = read_journal(path);
+  ASSERT_EQ(journal.records.size(), 5U);
+  EXPECT_FALSE(journal.torn);
+  EXPECT_EQ(journal.records[4].name, "4");
+}
+
+TEST(Journal, EveryTornTailIsLeftOutAndReported) {
+  const auto path = scratch("torn");
+  CaseRecord record;
+  record.suite = "a";
+  {
+    JournalWriter writer(path);
+    writer.append(record);
+    writer.append(record);
+  }
+  const std::string whole = content(path);
+  const std::size_t line = whole.size() / 2;
+  for (std::size_t size = line + 1; size < whole.size(); size += 7) {
+    std::filesystem::resize_file(path, size);
+    const JournalContent journal = read_journal(path);
+    EXPECT_EQ(journal.records.size(), 1U);
+    EXPECT_TRUE(journal.torn);
+    append_raw(path, whole.substr(size));
+  }
+  EXPECT_EQ(read_journal(path).records.size(), 2U);
+}
+
+TEST(Journal, ATornTailIsCutBeforeTheNextRecord) {
+  const auto path = scratch("resume");
+  CaseRecord record;
+  record.suite = "a";
+  JournalWriter(path).append(record);
+  append_raw(path, R"({"suite": "b", "na)");
+  JournalWriter(path).append(record);
+  const JournalContent journal = read_journal(path);
+  EXPECT_EQ(journal.records.size(), 2U);
+  EXPECT_FALSE(journal.torn);
+}
+
+TEST(Journal, GarbageAnywhereElseIsRefusedWithItsLine) {
+  const auto path = scratch("garbage");
+  CaseRecord record;
+  record.suite = "a";
+  JournalWriter(path).append(record);
+  append_raw(path, "garbage\n");
+  EXPECT_TRUE(read_journal(path).torn);
+  append_raw(path, "{}\n");
+  try {
+    read_journal(path);
+    FAIL() << "garbage in the middle was accepted";
+  } catch (const core::Error& error) {
+    EXPECT_EQ(error.code(), core::ExitCode::kBadInput);
+    EXPECT_NE(std::string(error.what()).find(path.string() + ":2"), std::string::npos);
+  }
+}
+
+TEST(Journal, AMissingFolderIsTheUsersMistakeAndAFullDiskIsNot) {
+  try {
+    JournalWriter("/nonexistent/results.jsonl");
+    FAIL() << "a journal was opened in a folder that is not there";
+  } catch (const core::Error& error) {
+    EXPECT_EQ(error.code(), core::ExitCode::kBadInput);
+  }
+  JournalWriter full("/dev/full");
+  try {
+    full.append(CaseRecord());
+    FAIL() << "a full disk took a record";
+  } catch (const core::Error& error) {
+    EXPECT_EQ(error.code(), core::ExitCode::kCrashed);
+  }
+}
+
+TEST(Journal, ProcessesThatAppendAtOnceDoNotMixTheirLines) {
+  const auto path = scratch("parallel");
+  constexpr int kProcesses = 4;
+  constexpr int kRecords = 25;
+  for (int process = 0; process < kProcesses; ++process) {
+    if (::fork() == 0) {
+      JournalWriter writer(path);
+      CaseRecord record = full_record();
+      for (int i = 0; i < kRecords; ++i) {
+        writer.append(record);
+      }
+      ::_exit(0);
+    }
+  }
+  for (int process = 0; process < kProcesses; ++process) {
+    int status = 0;
+    ASSERT_GT(::wait(&status), 0);
+    EXPECT_EQ(status, 0);
+  }
+  EXPECT_EQ(read_journal(path).records.size(), std::size_t{kProcesses * kRecords});
+}
+
+}  // namespace
+}  // namespace sparity::judge

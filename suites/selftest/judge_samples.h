@@ -1,0 +1,93 @@
+#pragma once
+
+#include "src/core/dtype.h"
+#include "suites/judge/gates.h"
+#include "suites/judge/tensor.h"
+
+#include <cmath>
+#include <cstdint>
+#include <numbers>
+#include <random>
+#include <vector>
+
+namespace sparity::judge::samples {
+
+/// Standard normal numbers that are the same on every standard library.
+class Gaussian {
+ public:
+  explicit Gaussian(std::uint64_t seed) : bits_(seed) {}
+
+  double operator()() {
+    const double u = uniform();
+    const double v = uniform();
+    return std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * v);
+  }
+  /// In (0, 1).
+  double uniform() { return (static_cast<double>(bits_() >> 11) + 0.5) * 0x1p-53; }
+
+ private:
+  std::mt19937_64 bits_;
+};
+
+/// A float64 truth of standard normal numbers.
+inline Tensor random_truth(std::vector<std::int64_t> shape, std::uint64_t seed) {
+  Tensor truth{.dtype = core::Dtype::kF64, .shape = std::move(shape), .values = {}};
+  truth.values.resize(static_cast<std::size_t>(element_count(truth.shape)));
+  Gaussian gaussian(seed);
+  for (double& value : truth.values) {
+    value = gaussian();
+  }
+  return truth;
+}
+
+/// What an honest computation in `dtype` makes of `truth`: relative noise of a few roundings, then
+/// one.
+inline Tensor honest(const Tensor& truth, core::Dtype dtype, std::uint64_t seed) {
+  Tensor result = truth;
+  result.dtype = dtype;
+  Gaussian gaussian(seed);
+  const double u = core::unit_roundoff(dtype);
+  for (double& value : result.values) {
+    value = rounded(value * (1 + 2 * u * gaussian()), dtype);
+  }
+  return result;
+}
+
+/// A value of its dtype again, after a test has tampered with it.
+inline void set(Tensor& tensor, std::size_t cell, double value) {
+  tensor.values[cell] = rounded(value, tensor.dtype);
+}
+
+inline const Gate* gate_named(const Comparison& comparison, std::string_view name) {
+  for (const Gate& gate : comparison.gates) {
+    if (gate.name == name) {
+      return &gate;
+    }
+  }
+  return nullptr;
+}
+
+/// Whether the gate was applied and failed.
+inline bool failed(const Comparison& comparison, std::string_view name) {
+  const Gate* gate = gate_named(comparison, name);
+  return gate != nullptr && !gate->ok;
+}
+
+/// Truth, baseline and an honest candidate of one tensor.
+struct Trio {
+  Tensor truth;
+  Tensor baseline;
+  Tensor candidate;
+
+  explicit Trio(std::vector<std::int64_t> shape = {4, 8, 16},
+                core::Dtype dtype = core::Dtype::kBF16, std::uint64_t seed = 1)
+      : truth(random_truth(std::move(shape), seed)),
+        baseline(honest(truth, dtype, seed + 1000)),
+        candidate(honest(truth, dtype, seed + 2000)) {}
+
+  Comparison judge(TensorClaim claim = {.tensor = "x"}) const {
+    return compare(claim, candidate, &baseline, truth);
+  }
+};
+
+}  // namespace sparity::judge::samples

@@ -1,0 +1,34 @@
+#include "suites/selftest/program.h"
+
+#include "suites/selftest/scratch_folder.h"
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <sys/wait.h>
+
+namespace sparity::selftest {
+
+namespace {
+
+std::string content_of(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+}  // namespace
+
+std::string sparity_line(const std::string& arguments) {
+  return std::string("'") + SPARITY_PROGRAM + "' " + arguments;
+}
+
+Finished run_sparity(const std::string& arguments) {
+  const ScratchFolder folder;
+  const std::string line = sparity_line(arguments) + " >'" + (folder.path() / "out").string() +
+                           "' 2>'" + (folder.path() / "err").string() + "' </dev/null";
+  const int status = std::system(line.c_str());
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, content_of(folder.path() / "out"),
+          content_of(folder.path() / "err")};
+}
+
+}  // namespace sparity::selftest
