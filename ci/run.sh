@@ -27,6 +27,7 @@ stage setup ci/setup
 stage format ci/stages/format.sh
 stage layering ci/stages/layering.sh
 stage "file length" ci/stages/file_length.sh
+stage coverage ci/stages/coverage.sh
 stage asan asan_subset
 stage release release_build
 stage test ci/test
