@@ -45,8 +45,8 @@ std::string html_page(const Report& report) {
   const Assessment assessment = assess(report);
   const Page page{report, assessment, case_anchors(report)};
   const std::array<Section, 7> sections = {{
-      {"failures", "Failures", failures_section(page)},
       {"suites", "Suites", suites_section(page)},
+      {"failures", "Failures", failures_section(page)},
       {"layers", "Along the model", layers_section(page)},
       {"choices", "Choices", choices_section(page)},
       {"exercised", "Exercised", exercised_section(page)},

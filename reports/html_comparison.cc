@@ -46,15 +46,15 @@ std::string_view subject_of(std::string_view gate) {
 std::string gates_html(const judge::Comparison& comparison) {
   Table table("Gates of " + shortened(comparison.tensor), {{"Gate"},
                                                            {"Status"},
+                                                           {"Headroom"},
                                                            {"Error", Table::Align::kNumber},
                                                            {"Allowed", Table::Align::kNumber},
-                                                           {"Headroom"},
                                                            {"What it says"}});
   for (const judge::Gate& gate : comparison.gates) {
     table.row({fmt::format(R"(<b>{}</b> <span class="quiet">{}</span>)", name_html(gate.name),
                            subject_of(gate.name)),
-               gate_status_html(gate), number_html(gate.lhs), number_html(gate.rhs),
-               headroom_html(gate.headroom()),
+               gate_status_html(gate), headroom_html(gate.headroom()), number_html(gate.lhs),
+               number_html(gate.rhs),
                fmt::format(R"(<span class="note">{}</span>)", escaped(shortened(gate.note, 300)))});
   }
   return table.empty() ? "<p class=\"quiet\">No gate was formed.</p>\n" : table.html();
@@ -111,7 +111,7 @@ std::string magnitudes_html(const judge::Comparison& comparison, const std::stri
   for (const judge::MagnitudeBucket& bucket : comparison.buckets) {
     plot.places.push_back(
         fmt::format("|truth| from {} to {}", number(bucket.from), number(bucket.to)));
-    plot.ticks.push_back(fmt::format("{:.2g}", bucket.from));
+    plot.ticks.push_back(fmt::format("{:.3g}", bucket.from));
     candidate.values.push_back(bucket.rms_candidate);
     baseline.values.push_back(bucket.rms_baseline);
     largest.values.push_back(bucket.max_candidate);

@@ -132,16 +132,6 @@ bool did_not_pass(const judge::CaseRecord& record) {
   return verdict != Verdict::kPass && verdict != Verdict::kSkip;
 }
 
-/// Whether a suite run failed in a way that none of its cases tells.
-bool has_own_failure(const Page& page, const SuiteRow& row) {
-  if (row.verdict == Verdict::kPass || row.verdict == Verdict::kSkip) {
-    return false;
-  }
-  return row.run == nullptr || std::ranges::none_of(row.cases, [&](std::size_t index) {
-           return judge::effective_verdict(page.report.cases[index]) == row.verdict;
-         });
-}
-
 std::string suite_card(const Page& page, const SuiteRow& row) {
   std::string content = fmt::format("<p class=\"why\">{}.</p>\n<dl class=\"leads\">\n",
                                     escaped(shortened(without_full_stop(row.why), 2000)));
@@ -164,12 +154,22 @@ std::string suite_card(const Page& page, const SuiteRow& row) {
         fmt::format("<h4>Last words on stderr</h4>\n<pre class=\"log\" tabindex=\"0\">{}</pre>\n",
                     escaped(shortened(row.run->stderr_tail, 8000), Lines::kMany));
   }
-  return fmt::format("<article class=\"card {}\">\n<h3>{} <b>{}</b></h3>\n{}</article>\n",
-                     colour_class(row.verdict), status_html(row, page.report.complete),
-                     name_html(label(row.id)), content);
+  return fmt::format("<article class=\"card {}\" id=\"{}\">\n<h3>{} <b>{}</b></h3>\n{}</article>\n",
+                     colour_class(row.verdict), suite_card_anchor(row.id),
+                     status_html(row, page.report.complete), name_html(label(row.id)), content);
 }
 
 }  // namespace
+
+bool has_own_card(const Page& page, const SuiteRow& row) {
+  const bool unreached = row.run == nullptr && row.cases.empty() && !page.report.complete;
+  if (row.verdict == Verdict::kPass || row.verdict == Verdict::kSkip || unreached) {
+    return false;
+  }
+  return row.run == nullptr || std::ranges::none_of(row.cases, [&](std::size_t index) {
+           return judge::effective_verdict(page.report.cases[index]) == row.verdict;
+         });
+}
 
 std::string failures_section(const Page& page) {
   std::string cards;
@@ -183,10 +183,10 @@ std::string failures_section(const Page& page) {
         (with_evidence ? cards : folded) += case_card(page, index, with_evidence);
       }
     }
-    if (row.run == nullptr && row.cases.empty() && !page.report.complete) {
-      unreached += fmt::format("<li>{}</li>", name_html(label(row.id)));
-    } else if (has_own_failure(page, row)) {
+    if (has_own_card(page, row)) {
       cards += suite_card(page, row);
+    } else if (row.run == nullptr) {
+      unreached += fmt::format("<li>{}</li>", name_html(label(row.id)));
     }
   }
   if (!folded.empty()) {

@@ -73,6 +73,8 @@ std::string suite_anchor(const SuiteId& id) {
   return out;
 }
 
+std::string suite_card_anchor(const SuiteId& id) { return suite_anchor(id) + "&amp;outcome"; }
+
 std::vector<std::string> case_anchors(const Report& report) {
   std::vector<std::string> anchors;
   std::map<std::string, int> uses;

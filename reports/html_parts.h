@@ -22,6 +22,9 @@ struct Page {
 /// not the CPU. Escaped for attributes, as all that follows.
 std::string suite_anchor(const SuiteId& id);
 
+/// The fragment that leads to the card of a suite run's own failure.
+std::string suite_card_anchor(const SuiteId& id);
+
 /// Fragments that lead to the cases: "suite=rope&case=half-split&dtype=float32&key=1f0c9a3e", the
 /// key being a hash of suite, name, config, dtype, recipe, device and seed, so that a link stays
 /// good from run to run. A case recorded twice gets a number behind.

@@ -14,11 +14,11 @@ namespace sparity::reports {
 std::string banner_section(const Page& page);
 /// How many of what: every suite run counted once.
 std::string counts_section(const Page& page);
+/// The suite table: verdict, worst headroom, dtype, time.
+std::string suites_section(const Page& page);
 /// One card for each case and suite run that did not pass. The first cases carry all the evidence;
 /// the rest fold up to a line that opens to what failed and how to rerun it.
 std::string failures_section(const Page& page);
-/// The suite table: verdict, worst headroom, dtype, time.
-std::string suites_section(const Page& page);
 /// Errors along the model, for every case that was traced.
 std::string layers_section(const Page& page);
 /// Top-k and routing choices.
@@ -29,6 +29,9 @@ std::string exercised_section(const Page& page);
 std::string cases_section(const Page& page);
 /// With what the figures were made.
 std::string provenance_section(const Page& page);
+
+/// Whether a suite run failed in a way that none of its cases tells, and so has a card of its own.
+bool has_own_card(const Page& page, const SuiteRow& row);
 
 /// The chart of one traced case: local headroom above, free-run errors below, and their table.
 std::string trace_html(const judge::CaseRecord& record, const std::string& id);

@@ -134,6 +134,7 @@ figcaption, .legend { font-size: .82rem; color: var(--quiet); }
 .baseline path { stroke-dasharray: 6 3; } .predicted path { stroke-dasharray: 2 2.5; }
 .worst path { stroke-dasharray: 1.5 3; }
 .worst circle { fill: var(--card); stroke: currentColor; stroke-width: 1.2; }
+.heat + .quiet { font-size: .82rem; margin-bottom: .25rem; }
 .heat { display: block; width: 100%; max-width: 42rem; border: 1px solid var(--line); }
 
 .facts { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .3rem 1.25rem;
@@ -151,6 +152,7 @@ footer { padding-top: 1rem; padding-bottom: 2rem; color: var(--quiet); font-size
   .counts { grid-template-columns: repeat(3, minmax(0, 1fr)); }
   .card { padding: .9rem; }
   .bar { width: 4.5rem; }
+  tbody th { white-space: normal; min-width: 6.5rem; }
 }
 @media (prefers-reduced-motion: reduce) { html { scroll-behavior: auto; } }
 @media print {

@@ -79,6 +79,16 @@ std::string skipped_html(const Report& report) {
   return out;
 }
 
+/// Where a click on a suite leads: to its first failure, else to its cases.
+std::string best_anchor(const Page& page, const SuiteRow& row) {
+  for (const std::size_t index : page.assessment.not_passed) {
+    if (std::ranges::find(row.cases, index) != row.cases.end()) {
+      return page.case_ids[index];
+    }
+  }
+  return has_own_card(page, row) ? suite_card_anchor(row.id) : suite_anchor(row.id);
+}
+
 }  // namespace
 
 std::string suites_section(const Page& page) {
@@ -93,7 +103,7 @@ std::string suites_section(const Page& page) {
   for (const SuiteRow& row : page.assessment.rows) {
     const std::string suite = name_html(row.id.suite) + (row.expected ? "" : " (not expected)");
     table.row(
-        {fmt::format(R"(<a href="#{}">{}</a>)", suite_anchor(row.id), suite),
+        {fmt::format(R"(<a href="#{}">{}</a>)", best_anchor(page, row), suite),
          status_html(row, page.report.complete), name_html(row.id.dtype), name_html(row.id.device),
          row.comparisons == 0 ? "–" : headroom_html(row.worst_headroom),
          fmt::format("{}", row.cases.size()), fmt::format("{}", row.comparisons), time_html(row)});

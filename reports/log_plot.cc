@@ -13,11 +13,11 @@ namespace sparity::reports {
 namespace {
 
 constexpr double kWidth = 720;
-constexpr double kHeight = 230;
+constexpr double kHeight = 220;
 constexpr double kLeft = 52;
 constexpr double kRight = 12;
-constexpr double kTop = 34;
-constexpr double kBottom = 40;
+constexpr double kTop = 28;  // room for the name of the mark
+constexpr double kBottom = 26;
 constexpr double kLane = 18;  // height of the lanes for what has no logarithm
 
 /// "10⁻³"
@@ -154,7 +154,7 @@ std::string mark_svg(const LogPlot& plot, const Axes& axes) {
   const char* anchor = x > kWidth * 0.66 ? "end" : x < kWidth * 0.33 ? "" : "mid";
   return fmt::format(
       R"(<path class="here" d="M{0:.1f} {1}V{2}"/><text x="{0:.1f}" y="{3}" class="here {4}">▼ {5}</text>)",
-      x, kTop - 8, kHeight - kBottom, kTop - 14, anchor,
+      x, kTop - 8, kHeight - kBottom, kTop - 12, anchor,
       escaped(shortened(plot.places[*plot.marked], 60)));
 }
 

@@ -139,7 +139,7 @@ std::string number(double value) {
     return "not a number";
   }
   if (std::isinf(value)) {
-    return value > 0 ? "infinite" : "-infinite";
+    return value > 0 ? "infinite" : "minus infinite";
   }
   return fmt::format("{:.4g}", value);
 }

@@ -31,7 +31,7 @@ std::string_view without_full_stop(std::string_view sentence);
 /// Shortened and escaped: how names stand in tables.
 std::string name_html(std::string_view name);
 
-/// Four significant digits: "0.4127", "3.1e-05", "not a number", "infinite", "-infinite".
+/// Four significant digits: "0.4127", "3.1e-05", "not a number", "infinite", "minus infinite".
 std::string number(double value);
 
 /// lhs/rhs of a gate: "0.41", "12", "310000", "3.1e+09"; "1.00+" for what is above 1 and rounds to

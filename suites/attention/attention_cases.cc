@@ -46,7 +46,7 @@ struct HeadSizes {
   std::int64_t rank = 0;
   std::int64_t value = 0;
 };
-constexpr HeadSizes kSmallHeads = {.heads = 3, .nope = 4, .rope = 2, .rank = 7, .value = 5};
+constexpr HeadSizes kSmallHeads = {.heads = 3, .nope = 12, .rope = 6, .rank = 18, .value = 10};
 
 HeadSizes sizes_of(const SuiteContext& context, const HeadSizes& asked) {
   const core::ModelConfig& config = context.config();
@@ -288,9 +288,9 @@ std::vector<cases::Case> attention_cases() {
     };
     add("under_a_pair_mask", {.lengths = {43, 31}, .tokens = 43, .k = 9, .holes = true});
     add("in_several_tiles", {.lengths = {290}, .tokens = 290, .k = 20});
-    add("peaked", {.lengths = {33, 20}, .tokens = 33, .k = 9, .spread = 6});
+    add("peaked", {.lengths = {33, 20}, .tokens = 33, .k = 9, .spread = 3});
     // Their exponentials overflow, or all vanish, unless the largest logit is taken off first.
-    add("with_large_logits", {.lengths = {33, 20}, .tokens = 33, .k = 9, .offset = 64});
+    add("with_large_logits", {.lengths = {33, 20}, .tokens = 33, .k = 9, .offset = 32});
     add("near_uniform", {.lengths = {33, 20}, .tokens = 33, .k = 9, .spread = 1e-3});
   }
   std::ranges::move(attention_layer_cases(), std::back_inserter(all));

@@ -27,18 +27,15 @@ class Shares {
   Shares(const Sides& sides, const Allowance& allowance)
       : sides_(sides), allowance_(allowance), rms_(rms(sides.truth.values)) {
     const Tensor& truth = sides.truth;
+    const std::size_t width = truth.columns();
     if (allowance.by_row) {
       for (std::size_t r = 0; r < truth.rows(); ++r) {
-        row_rms_.push_back(rms(truth.row(r)));
+        row_limits_.push_back(line_limit(r * width, 1, width, *allowance.by_row));
       }
     }
     if (allowance.by_column) {
-      std::vector<double> column(truth.rows());
-      for (std::size_t k = 0; k < truth.columns(); ++k) {
-        for (std::size_t r = 0; r < truth.rows(); ++r) {
-          column[r] = truth.row(r)[k];
-        }
-        column_rms_.push_back(rms(column));
+      for (std::size_t k = 0; k < width; ++k) {
+        column_limits_.push_back(line_limit(k, width, truth.rows(), *allowance.by_column));
       }
     }
   }
@@ -57,8 +54,8 @@ class Shares {
     };
     take(allowance_.absolute, 1);
     take(allowance_.by_element, truth + rms_);
-    take(allowance_.by_row, allowance_.by_row ? row_rms_[cell / width] + rms_ : 0);
-    take(allowance_.by_column, allowance_.by_column ? column_rms_[cell % width] + rms_ : 0);
+    take(allowance_.by_row ? std::optional(row_limits_[cell / width]) : std::nullopt, 1);
+    take(allowance_.by_column ? std::optional(column_limits_[cell % width]) : std::nullopt, 1);
     return share;
   }
 
@@ -72,6 +69,20 @@ class Shares {
   }
 
  private:
+  /// What |c−t| may be in one row or column; without bound where the line as a whole is within its
+  /// gate.
+  double line_limit(std::size_t first, std::size_t stride, std::size_t length, double limit) const {
+    std::vector<double> errors(length);
+    std::vector<double> truths(length);
+    for (std::size_t i = 0; i < length; ++i) {
+      const std::size_t cell = first + i * stride;
+      truths[i] = sides_.truth.values[cell];
+      errors[i] = sides_.candidate.values[cell] - truths[i];
+    }
+    const double scale = rms(truths) + rms_;
+    return relative(rms(errors), scale) > limit ? limit * scale : kInfinity;
+  }
+
   /// The share where it is 0 or infinite whatever the magnitudes are.
   std::optional<double> structural(std::size_t cell) const {
     if (cell_violates_structure(sides_.candidate, sides_.truth, cell)) {
@@ -91,8 +102,8 @@ class Shares {
   const Sides& sides_;
   const Allowance& allowance_;
   double rms_;
-  std::vector<double> row_rms_;
-  std::vector<double> column_rms_;
+  std::vector<double> row_limits_;
+  std::vector<double> column_limits_;
 };
 
 double ulps_between(double value, double truth, core::Dtype dtype) {

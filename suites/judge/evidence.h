@@ -11,7 +11,7 @@ namespace sparity::judge {
 struct Allowance {
   /// Of |c−t|: G1 and bound. An rms above it implies an element above it.
   std::optional<double> absolute = std::nullopt;
-  /// Of |c−t| / (ρ_r(t)+ρ(t)), r the element's row or column: G2, G2c.
+  /// Of |c−t| / (ρ_r(t)+ρ(t)), r the element's row or column, where that line fails: G2, G2c.
   std::optional<double> by_row = std::nullopt;
   std::optional<double> by_column = std::nullopt;
   /// Of |c−t| / (|t|+ρ(t)): G3.

@@ -89,10 +89,11 @@ at::Tensor additive_lowest(const SuiteContext& context, std::int64_t tokens) {
       .masked_fill(open.logical_not().unsqueeze(1), lowest);
 }
 
-/// −inf outside a window of the last keys; key 0 is hidden from everyone, so query 0 sees nothing.
+/// −inf before a window of the last keys, later keys open as in `scattered_pairs`; key 0 is hidden
+/// from everyone, so query 0 sees nothing.
 at::Tensor additive_infinite(const SuiteContext&, std::int64_t tokens) {
   const std::int64_t window = tokens * 2 / 3;
-  at::Tensor open = causal(tokens).triu(1 - window);
+  at::Tensor open = at::ones({kRows, tokens, tokens}, at::kBool).triu(1 - window);
   open.select(2, 0).fill_(false);
   return at::zeros({kRows, tokens, tokens}, at::kFloat)
       .masked_fill(open.logical_not(), -std::numeric_limits<double>::infinity());

@@ -19,9 +19,9 @@ using nlohmann::json;
 using selftest::failing_report;
 
 const json& schema() {
-  static const json kSchema = core::read_json(std::filesystem::path(__FILE__).parent_path() /
-                                                  "../../reports/schema" / "report-1.0.schema.json",
-                                              {.max_depth = 16});
+  static const json kSchema = core::read_json(
+      std::filesystem::path(SPARITY_SOURCE_DIR) / "reports/schema/report-1.0.schema.json",
+      {.max_depth = 16});
   return kSchema;
 }
 
@@ -100,7 +100,7 @@ TEST(ReportJson, RoundTripKeepsEveryMember) {
 TEST(ReportJson, EveryMissingMemberIsRefusedBySchemaAndReader) {
   const json document = small_document();
   std::vector<json::json_pointer> places;
-  collect(document, {}, places);
+  collect(document, json::json_pointer(), places);
   int tried = 0;
   for (const json::json_pointer& place : places) {
     json mutated = document;
@@ -118,7 +118,7 @@ TEST(ReportJson, EveryMissingMemberIsRefusedBySchemaAndReader) {
 TEST(ReportJson, EveryUnknownMemberIsRefusedBySchemaAndReader) {
   const json document = small_document();
   std::vector<json::json_pointer> places = {json::json_pointer()};
-  collect(document, {}, places);
+  collect(document, json::json_pointer(), places);
   for (const json::json_pointer& place : places) {
     if (document.at(place).is_object()) {
       json mutated = document;
@@ -132,7 +132,7 @@ TEST(ReportJson, EveryUnknownMemberIsRefusedBySchemaAndReader) {
 TEST(ReportJson, EveryWrongTypeIsRefusedBySchemaAndReader) {
   const json document = small_document();
   std::vector<json::json_pointer> places;
-  collect(document, {}, places);
+  collect(document, json::json_pointer(), places);
   for (const json::json_pointer& place : places) {
     json mutated = document;
     json& value = mutated.at(place);

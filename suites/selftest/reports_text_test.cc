@@ -60,7 +60,7 @@ TEST(ReportText, CutsBetweenCharactersAndSaysHowMuchThereWas) {
 TEST(ReportText, NamesNumbersThatAreNone) {
   EXPECT_EQ(number(std::nan("")), "not a number");
   EXPECT_EQ(number(HUGE_VAL), "infinite");
-  EXPECT_EQ(number(-HUGE_VAL), "-infinite");
+  EXPECT_EQ(number(-HUGE_VAL), "minus infinite");
   EXPECT_EQ(ratio(std::nan("")), "not a number");
   EXPECT_EQ(duration(std::nan("")), "unknown");
   EXPECT_EQ(duration(-1), "unknown");
