@@ -11,12 +11,6 @@ stage() {
   printf '== %s: %d s\n' "$name" $((SECONDS - start))
 }
 
-asan_subset() {
-  cmake --preset asan ${SPARITY_LIBTORCH:+-DSPARITY_LIBTORCH="$SPARITY_LIBTORCH"} >/dev/null
-  cmake --build --preset asan --target asan_tests
-  ctest --preset asan
-}
-
 release_build() {
   cmake --preset release ${SPARITY_LIBTORCH:+-DSPARITY_LIBTORCH="$SPARITY_LIBTORCH"} >/dev/null
   cmake --build --preset release --target sparity sparity-suites
@@ -28,6 +22,5 @@ stage format ci/stages/format.sh
 stage layering ci/stages/layering.sh
 stage "file length" ci/stages/file_length.sh
 stage coverage ci/stages/coverage.sh
-stage asan asan_subset
 stage release release_build
 stage test ci/test
