@@ -289,6 +289,18 @@ TEST(Comparator, C4TheRowGateOpensAtThreeTimesForwardAndTenBackward) {
   EXPECT_TRUE(failed(one_bad_row(10.1, Direction::kBackward), "G3"));
 }
 
+TEST(Comparator, WeightGradientsAreJudgedByColumnToo) {
+  Trio trio({64, 64}, Dtype::kF32);
+  for (std::size_t row = 0; row < 64; ++row) {
+    samples::set(trio.candidate, row * 64 + 5, trio.truth.values[row * 64 + 5] * (1 + 2e-6));
+  }
+  EXPECT_EQ(gate_named(trio.judge(), "G2c"), nullptr);
+  const Comparison judged = trio.judge({.tensor = "x", .both_axes = true});
+  ASSERT_NE(gate_named(judged, "G2c"), nullptr);
+  EXPECT_TRUE(failed(judged, "G2c"));
+  EXPECT_EQ(gate_named(judged, "G2c")->note, "worst column 5");
+}
+
 TEST(Comparator, C6ATruncatedTensorFails) {
   Trio trio({4, 16});
   trio.candidate.shape = {3, 16};
@@ -320,6 +332,73 @@ TEST(Comparator, ABrokenBaselineIsFoundWhateverTheCandidate) {
   nan.baseline.values[0] = kNan;
   EXPECT_TRUE(failed(nan.judge(), "baseline"));
   EXPECT_FALSE(nan.judge().passed());
+}
+
+TEST(Comparator, ScoresOfACoarserComputationAreJudgedByItsRoundoff) {
+  Trio trio({8, 32}, Dtype::kBF16);
+  trio.candidate.dtype = trio.baseline.dtype = Dtype::kF32;
+  EXPECT_TRUE(failed(trio.judge(), "baseline"));
+  EXPECT_TRUE(trio.judge({.tensor = "x", .computed_in = Dtype::kBF16}).passed());
+}
+
+TEST(Comparator, Float64IsBoundByItsReductionLengthAndReadsNoBaseline) {
+  Trio trio({8, 32}, Dtype::kF64);
+  const Comparison judged = trio.judge({.tensor = "x", .reduction_length = 4});
+  EXPECT_TRUE(judged.passed());
+  EXPECT_EQ(gate_named(judged, "G1"), nullptr);
+  EXPECT_NEAR(gate_named(judged, "bound")->rhs, 64 * 2 * 0x1p-53 * judged.rms_truth, 1e-25);
+  trio.candidate.values[9] += 1e-11;
+  const Comparison wrong = trio.judge({.tensor = "x", .reduction_length = 4});
+  EXPECT_TRUE(failed(wrong, "bound"));
+  ASSERT_EQ(wrong.worst.size(), 1U);
+  EXPECT_EQ(wrong.worst[0].index, (std::vector<std::int64_t>{0, 9}));
+}
+
+TEST(Comparator, ExactClaimsDemandEveryBit) {
+  Trio trio({4, 4}, Dtype::kF32);
+  trio.candidate = trio.baseline;
+  const TensorClaim claim{.tensor = "x", .exact = true};
+  EXPECT_TRUE(trio.judge(claim).passed());
+  trio.candidate.values[3] = std::nextafter(static_cast<float>(trio.candidate.values[3]), 9.0F);
+  EXPECT_TRUE(failed(trio.judge(claim), "exact"));
+  trio.candidate = trio.baseline;
+  trio.candidate.values[0] = 0.0;
+  trio.baseline.values[0] = -0.0;
+  trio.truth.values[0] = 0.0;
+  EXPECT_TRUE(failed(trio.judge(claim), "exact"));
+}
+
+TEST(Comparator, ExactClaimsWithoutABaselineDemandTheTruthRoundedOnce) {
+  Trio trio({4, 4}, Dtype::kBF16);
+  trio.candidate = trio.truth;
+  trio.candidate.dtype = Dtype::kBF16;
+  for (double& value : trio.candidate.values) {
+    value = rounded(value, Dtype::kBF16);
+  }
+  const TensorClaim claim{.tensor = "x", .exact = true};
+  EXPECT_TRUE(compare(claim, trio.candidate, nullptr, trio.truth).passed());
+  trio.candidate.values[0] += core::ulp(trio.candidate.values[0], Dtype::kBF16);
+  EXPECT_TRUE(failed(compare(claim, trio.candidate, nullptr, trio.truth), "exact"));
+}
+
+TEST(Comparator, IntegersAreExactWithoutBeingTold) {
+  const Tensor truth{.dtype = Dtype::kI64, .shape = {3}, .values = {1, 2, 3}};
+  Tensor candidate = truth;
+  EXPECT_TRUE(compare({.tensor = "x"}, candidate, nullptr, truth).passed());
+  candidate.values[1] = 5;
+  EXPECT_TRUE(failed(compare({.tensor = "x"}, candidate, nullptr, truth), "exact"));
+}
+
+TEST(Comparator, WithoutABaselineEveryRatioGateSaysWhichWeakerRuleItUsed) {
+  Trio trio;
+  const Comparison judged = compare({.tensor = "x"}, trio.candidate, nullptr, trio.truth);
+  EXPECT_TRUE(judged.passed());
+  for (const char* gate : {"G1", "G2", "G3"}) {
+    EXPECT_NE(gate_named(judged, gate)->note.find("no baseline: judged by the weaker rule"),
+              std::string::npos);
+  }
+  std::fill_n(trio.candidate.values.begin(), 16, 0.0);
+  EXPECT_TRUE(failed(compare({.tensor = "x"}, trio.candidate, nullptr, trio.truth), "G2"));
 }
 
 TEST(Comparator, ATruthOfZerosDemandsZeros) {

@@ -3,6 +3,7 @@
 #include "src/core/error.h"
 #include "src/core/model_config.h"
 #include "suites/judge/conditions.h"
+#include "suites/judge/divergence.h"
 #include "suites/judge/gates.h"
 #include "suites/judge/name_sets.h"
 #include "suites/judge/outcome.h"
@@ -179,6 +180,47 @@ TEST(NameSets, H13NothingExpectedIsAHarnessFault) {
 TEST(NameSets, C6ARepeatedNameFails) {
   EXPECT_EQ(compare_names(Names{"a", "a"}, Names{"a"}).size(), 1U);
   EXPECT_EQ(compare_names(Names{"a"}, Names{"a", "a"}).size(), 1U);
+}
+
+TEST(Divergence, PredictionsFollowTheSumOverLayers) {
+  const std::vector<double> local{1, 2, 3};
+  const std::vector<double> gain{9, 0.5, 2};
+  const std::vector<double> predicted = predicted_errors(local, gain);
+  EXPECT_DOUBLE_EQ(predicted[0], 1);
+  EXPECT_DOUBLE_EQ(predicted[1], std::sqrt(4 + 0.25));
+  EXPECT_DOUBLE_EQ(predicted[2], std::sqrt(9 + 4 * 4 + 4 * 0.25));
+}
+
+TEST(Divergence, ClassesSeparateBugsFromAccumulation) {
+  const auto classify_f32 = [](double headroom, double free_error) {
+    return classify({.tensor = "x",
+                     .local_headroom = headroom,
+                     .free_error = free_error,
+                     .baseline_error = 1e-6,
+                     .predicted_error = 4e-6},
+                    core::Dtype::kF32);
+  };
+  EXPECT_EQ(classify_f32(0.5, 1.4e-6), DivergenceClass::kClean);
+  EXPECT_EQ(classify_f32(0.5, 7.9e-6), DivergenceClass::kAccumulated);
+  EXPECT_EQ(classify_f32(0.5, 8.1e-6), DivergenceClass::kUnexplained);
+  EXPECT_EQ(classify_f32(0.5, std::nan("")), DivergenceClass::kUnexplained);
+  EXPECT_EQ(classify_f32(1.01, 1e-9), DivergenceClass::kBug);
+  EXPECT_EQ(classify_f32(std::nan(""), 1e-9), DivergenceClass::kBug);
+}
+
+TEST(Divergence, H8TheFirstDivergenceIsTheEarliestLocalFailure) {
+  std::vector<TracePoint> trace(4);
+  for (std::size_t i = 0; i < trace.size(); ++i) {
+    trace[i].tensor = "layers." + std::to_string(i);
+    trace[i].free_error = i == 0 ? 0 : 1;  // everything downstream is off
+    trace[i].predicted_error = 1;
+  }
+  EXPECT_EQ(first_divergence(trace), "");
+  trace[2].local_headroom = 50;
+  trace[3].local_headroom = 900;
+  classify_all(trace, core::Dtype::kF32);
+  EXPECT_EQ(first_divergence(trace), "layers.2");
+  EXPECT_EQ(trace[1].divergence, DivergenceClass::kAccumulated);
 }
 
 /// The embedded model's figures.

@@ -6,7 +6,6 @@
 #include "suites/judge/grouped_selection.h"
 #include "suites/judge/selection.h"
 #include "suites/judge/top_k.h"
-#include "suites/selftest/judge_choices.h"
 #include "suites/selftest/judge_samples.h"
 
 #include <gtest/gtest.h>
@@ -21,19 +20,73 @@ namespace sparity::judge {
 namespace {
 
 using core::Dtype;
-using samples::chosen_of;
 using samples::failed;
-using samples::Indexer;
-using samples::kMasked;
-using samples::Router;
+using samples::gate_named;
 
+constexpr double kMasked = -std::numeric_limits<double>::infinity();
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+Tensor chosen_of(const Tensor& scores, std::int64_t k) {
+  Tensor indices{.dtype = Dtype::kI64, .shape = scores.shape, .values = {}};
+  indices.shape.back() = std::min(k, scores.shape.back());
+  for (std::size_t row = 0; row < scores.rows(); ++row) {
+    std::vector<std::int64_t> best = top_k(scores.row(row), k);
+    best.resize(static_cast<std::size_t>(indices.shape.back()), -1);
+    indices.values.insert(indices.values.end(), best.begin(), best.end());
+  }
+  return indices;
+}
+
+/// A causal indexer: scores of all sides and the exact choice of each.
+struct Indexer {
+  static constexpr std::int64_t kK = 8;
+  Tensor truth, baseline, candidate, baseline_indices, indices;
+
+  explicit Indexer(std::uint64_t seed = 1, Dtype dtype = Dtype::kBF16)
+      : truth(samples::random_truth({2, 24, 24}, seed)),
+        baseline(samples::honest(truth, dtype, seed + 1000)),
+        candidate(samples::honest(truth, dtype, seed + 2000)) {
+    for (Tensor* scores : {&truth, &baseline, &candidate}) {
+      for (std::size_t row = 0; row < 48; ++row) {
+        for (std::size_t key = row % 24 + 1; key < 24; ++key) {
+          scores->values[row * 24 + key] = kMasked;
+        }
+      }
+    }
+    choose();
+  }
+
+  void choose() {
+    baseline_indices = chosen_of(baseline, kK);
+    indices = chosen_of(candidate, kK);
+  }
+
+  SelectionResult judge(TiePolicy ties = TiePolicy::kLowIndex) const {
+    return compare_selection({.tensor = "topk", .k = kK, .ties = ties},
+                             {.scores = &candidate, .indices = &indices},
+                             {.scores = &baseline, .indices = &baseline_indices}, truth);
+  }
+};
 
 TEST(TopK, OrdersByScoreThenIndexAndTakesMinusZeroForZero) {
   const std::vector<double> scores{0.0, 3, -0.0, kMasked, 3, -1};
   EXPECT_EQ(top_k(scores, 4), (std::vector<std::int64_t>{1, 4, 0, 2}));
   EXPECT_EQ(top_k(scores, 9), (std::vector<std::int64_t>{1, 4, 0, 2, 5}));
   EXPECT_EQ(valid_count(scores), 5);
+}
+
+TEST(Selection, HonestScoresRaiseNoAlarmInTwoHundredSeeds) {
+  std::int64_t flips = 0;
+  for (const Dtype dtype : {Dtype::kBF16, Dtype::kF32}) {
+    for (std::uint64_t seed = 0; seed < 200; ++seed) {
+      const SelectionResult result = Indexer(seed, dtype).judge();
+      EXPECT_TRUE(result.comparison.passed())
+          << seed << " " << result.comparison.first_failed()->name << " "
+          << result.comparison.first_failed()->note;
+      flips += result.summary.flips;
+    }
+  }
+  EXPECT_GT(flips, 40) << "S4 was not exercised";
 }
 
 TEST(Selection, H15RankKReplacedByKPlusOneInEveryRowFailsOwnExactness) {
@@ -229,6 +282,51 @@ TEST(Selection, SwappedMassIsTheWeightGivenUp) {
   EXPECT_EQ(gate.lhs, 0.5);
   EXPECT_EQ(gate.rhs, 0.5);
   EXPECT_FALSE(gate.blocking);
+}
+
+/// A router of 12 experts in 4 groups, 2 groups and 3 experts chosen.
+struct Router {
+  GroupedClaim claim{.tensor = "gate.topk_indices", .groups = 4, .kept_groups = 2, .k = 3};
+  Tensor truth, baseline, candidate, indices;
+
+  explicit Router(std::uint64_t seed = 1, Dtype dtype = Dtype::kBF16)
+      : truth(samples::random_truth({64, 12}, seed)),
+        baseline(samples::honest(truth, dtype, seed + 1000)),
+        candidate(samples::honest(truth, dtype, seed + 2000)),
+        indices(choose(candidate)) {}
+
+  Tensor choose(const Tensor& scores) const {
+    const Tensor groups = chosen_of(group_scores(scores, 4), 2);
+    Tensor masked = scores;
+    for (std::size_t i = 0; i < masked.values.size(); ++i) {
+      const auto kept = groups.row(i / 12);
+      if (std::ranges::find(kept, static_cast<double>(i % 12 / 3)) == kept.end()) {
+        masked.values[i] = kMasked;
+      }
+    }
+    return chosen_of(masked, 3);
+  }
+
+  GroupedResult judge() const {
+    return compare_grouped_selection(claim, {.scores = &candidate, .indices = &indices},
+                                     {.scores = &baseline, .indices = nullptr}, truth);
+  }
+};
+
+TEST(GroupedSelection, HonestRoutersRaiseNoAlarmInTwoHundredSeeds) {
+  std::int64_t group_flips = 0;
+  std::int64_t expert_flips = 0;
+  for (const Dtype dtype : {Dtype::kBF16, Dtype::kF32}) {
+    for (std::uint64_t seed = 0; seed < 200; ++seed) {
+      const GroupedResult result = Router(seed, dtype).judge();
+      EXPECT_TRUE(result.groups.comparison.passed()) << seed;
+      EXPECT_TRUE(result.experts.comparison.passed()) << seed;
+      group_flips += result.groups.summary.flips;
+      expert_flips += result.experts.summary.flips;
+    }
+  }
+  EXPECT_GT(group_flips, 20);
+  EXPECT_GT(expert_flips, 20);
 }
 
 TEST(GroupedSelection, ChoosingWithoutGroupsFails) {
