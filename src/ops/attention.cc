@@ -42,7 +42,7 @@ SoftmaxRows masked_softmax(const at::Tensor& logits) {
   return {probabilities, sum.log().add(shift).squeeze(-1)};
 }
 
-/// One tile of one batch row. q [rows, H, Rkv + Dr] absorbed and scaled, keys [T, Rkv + Dr],
+/// One tile of one batch row. q [rows, H, Rkv + Dr] absorbed, keys [T, Rkv + Dr],
 /// indices [rows, K].
 struct TileResult {
   at::Tensor latent;  // [rows, H, Rkv]
@@ -50,13 +50,15 @@ struct TileResult {
 };
 
 TileResult attend_tile(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& indices,
-                       std::int64_t rank) {
+                       std::int64_t rank, double scale) {
   const std::int64_t rows = indices.size(0);
   const std::int64_t width = indices.size(1);
   const at::Tensor gathered =
       keys.index_select(0, indices.clamp_min(0).reshape({-1})).view({rows, width, -1});
   const at::Tensor logits =
-      at::bmm(q, gathered.transpose(1, 2)).masked_fill_(indices.lt(0).unsqueeze(1), kMinusInfinity);
+      at::bmm(q, gathered.transpose(1, 2))
+          .mul_(scale)  // on the product: one rounding, not one per channel of q
+          .masked_fill_(indices.lt(0).unsqueeze(1), kMinusInfinity);
   const SoftmaxRows softmax = masked_softmax(logits);
   return {at::bmm(softmax.probabilities, gathered.narrow(-1, 0, rank)), softmax.lse};
 }
@@ -87,8 +89,9 @@ AttentionResult sparse_attention(const AttentionOperands& operands, const at::Te
       const at::Tensor q_nope = operands.q_nope[b].narrow(0, row0, rows).to(wide).transpose(0, 1);
       const at::Tensor q_rot = operands.q_rot[b].narrow(0, row0, rows).to(wide);
       const at::Tensor absorbed = at::bmm(q_nope, key_up).transpose(0, 1);  // [rows, H, Rkv]
-      const at::Tensor q = at::cat({absorbed, q_rot}, -1).mul_(operands.scale);
-      const TileResult attended = attend_tile(q, keys[b], indices[b].narrow(0, row0, rows), rank);
+      const at::Tensor q = at::cat({absorbed, q_rot}, -1);
+      const TileResult attended =
+          attend_tile(q, keys[b], indices[b].narrow(0, row0, rows), rank, operands.scale);
       const at::Tensor output = at::bmm(attended.latent.transpose(0, 1), value_up).transpose(0, 1);
       result.output[b].narrow(0, row0, rows).copy_(output);
       result.lse[b].narrow(0, row0, rows).copy_(attended.lse);

@@ -72,7 +72,7 @@ class OnlineSoftmax {
 
 AttentionResult dense_attention(const AttentionOperands& operands, const KeyMask& mask) {
   const at::ScalarType wide = tensors::at_least_f32(operands.q_nope.scalar_type());
-  const at::Tensor q = at::cat({operands.q_nope, operands.q_rot}, -1).to(wide).mul(operands.scale);
+  const at::Tensor q = at::cat({operands.q_nope, operands.q_rot}, -1).to(wide);
   const std::int64_t queries = q.size(1);
   const std::int64_t heads = q.size(2);
   const std::int64_t values = operands.v_head_dim();
@@ -91,6 +91,7 @@ AttentionResult dense_attention(const AttentionOperands& operands, const KeyMask
         const std::int64_t width = std::min(kKeyTile, reachable - key0);
         const at::Tensor logits =
             at::bmm(q_tile, keys.k.narrow(1, key0, width).transpose(1, 2))
+                .mul_(operands.scale)  // on the product: one rounding, not one per channel of q
                 .masked_fill_(hidden.narrow(1, key0, width).unsqueeze(0), kMinusInfinity);
         softmax.add(logits, keys.v.narrow(1, key0, width));
       }

@@ -29,7 +29,7 @@ TEST(Evidence, TheWorstElementIsTheWorstViolationAndNotTheLargestError) {
   const Comparison judged = trio.judge();
   EXPECT_FALSE(samples::failed(judged, "G1"));
   EXPECT_TRUE(samples::failed(judged, "G3"));
-  ASSERT_FALSE(judged.worst.empty());
+  ASSERT_EQ(judged.worst.size(), 1U);
   EXPECT_EQ(judged.worst[0].index, (std::vector<std::int64_t>{1, 6}));
   EXPECT_EQ(judged.worst[0].candidate, trio.candidate.values[70]);
   EXPECT_EQ(judged.worst[0].baseline, trio.baseline.values[70]);
