@@ -218,10 +218,13 @@ std::int64_t not_exercised(const Report& report) {
 }
 
 std::string why_passed(const Assessment& result) {
-  std::string why = fmt::format("{} and {} passed", counted(result.counts.passed, "suite run"),
-                                counted(result.counts.comparisons, "comparison"));
+  const auto closest = std::ranges::max_element(result.rows, {}, &SuiteRow::worst_headroom);
+  std::string why = fmt::format("{} and {} passed, the closest at {} of its limit ({})",
+                                counted(result.counts.passed, "suite run"),
+                                counted(result.counts.comparisons, "comparison"),
+                                ratio(closest->worst_headroom), label(closest->id));
   if (result.conditions_not_exercised > 0) {
-    why += fmt::format(", {} not exercised", counted(result.conditions_not_exercised, "condition"));
+    why += fmt::format("; {} not exercised", counted(result.conditions_not_exercised, "condition"));
   }
   return why;
 }

@@ -23,14 +23,14 @@ constexpr std::size_t kComparisonsWithEvidence = 3;
 constexpr std::size_t kMostRows = 100;
 
 std::string comparison_table(const std::string& name, const std::vector<const Comparison*>& rows) {
-  Table table(name, {{"Tensor"}, {"Shape"}, {"Dtype"}, {"Gate"}, {"Headroom"}});
+  Table table(name, {{"Tensor"}, {"Gate"}, {"Headroom"}, {"Shape"}, {"Dtype"}});
   for (std::size_t index = 0; index < std::min(rows.size(), kMostRows); ++index) {
     const Comparison& comparison = *rows[index];
     const judge::Gate* failed = comparison.first_failed();
     table.row({fmt::format("<code>{}</code>", name_html(comparison.tensor)),
-               bracketed(comparison.shape), std::string(core::to_string(comparison.dtype)),
                failed == nullptr ? "all hold" : name_html(failed->name) + " fails",
-               headroom_html(comparison.worst_headroom())});
+               headroom_html(comparison.worst_headroom()), bracketed(comparison.shape),
+               std::string(core::to_string(comparison.dtype))});
   }
   std::string out = table.html();
   if (rows.size() > kMostRows) {

@@ -67,7 +67,7 @@ nav a:hover { color: var(--ink); text-decoration: underline; }
 .leads dd { margin: 0; }
 .plain { list-style: none; margin: 0; padding: 0; }
 
-.counts { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.6rem, 1fr));
+.counts { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.4rem, 1fr));
   gap: .75rem 1rem; margin: 0; padding: .9rem 0; border: solid var(--line);
   border-width: 1px 0; }
 .counts div { display: flex; flex-direction: column-reverse; justify-content: flex-end; }
@@ -112,7 +112,7 @@ summary { padding: .45rem 0; cursor: pointer; font-size: .92rem; }
 details[open] > summary { margin-bottom: .4rem; }
 details > :last-child:not(summary) { margin-bottom: 1rem; }
 summary .st { display: inline-block; min-width: 7.5rem; }
-.card details { border-bottom: 0; }
+.card details, details details { border-bottom: 0; }
 .card summary, figure + details summary { color: var(--quiet); font-size: .87rem; }
 
 figure { margin: 0 0 1rem; }

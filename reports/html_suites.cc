@@ -93,25 +93,24 @@ std::string best_anchor(const Page& page, const SuiteRow& row) {
 
 std::string suites_section(const Page& page) {
   Table table("Suites", {{"Suite"},
-                         {"Status"},
                          {"Dtype"},
-                         {"Device"},
+                         {"Status"},
                          {"Worst headroom"},
                          {"Cases", Table::Align::kNumber},
                          {"Comparisons", Table::Align::kNumber},
-                         {"Time", Table::Align::kNumber}});
+                         {"Time", Table::Align::kNumber},
+                         {"Device"}});
   for (const SuiteRow& row : page.assessment.rows) {
     const std::string suite = name_html(row.id.suite) + (row.expected ? "" : " (not expected)");
-    table.row(
-        {fmt::format(R"(<a href="#{}">{}</a>)", best_anchor(page, row), suite),
-         status_html(row, page.report.complete), name_html(row.id.dtype), name_html(row.id.device),
-         row.comparisons == 0 ? "–" : headroom_html(row.worst_headroom),
-         fmt::format("{}", row.cases.size()), fmt::format("{}", row.comparisons), time_html(row)});
+    table.row({fmt::format(R"(<a href="#{}">{}</a>)", best_anchor(page, row), suite),
+               name_html(row.id.dtype), status_html(row, page.report.complete),
+               row.comparisons == 0 ? "–" : headroom_html(row.worst_headroom),
+               fmt::format("{}", row.cases.size()), fmt::format("{}", row.comparisons),
+               time_html(row), name_html(row.id.device)});
   }
   return "<section id=\"suites\">\n<h2>Suites</h2>\n"
-         "<p class=\"quiet\">Headroom is the error over what is allowed: up to the mark at 1 a "
-         "gate "
-         "holds. Bars are linear up to the mark and logarithmic beyond.</p>\n" +
+         "<p class=\"quiet\">Headroom is the error over what is allowed: up to the mark at 1 "
+         "a gate holds. Bars are linear up to the mark and logarithmic beyond.</p>\n" +
          table.html() + "</section>\n";
 }
 

@@ -82,7 +82,7 @@ std::string suites_that_did_not_pass(const Assessment& result, bool complete, bo
                          visible(shortened(label(row.id), 60)), visible(shortened(row.why, 160)));
     }
   }
-  return all > shown ? out + fmt::format("  and {} more suite runs\n", all - shown) : out;
+  return all > shown ? out + fmt::format("  and {} more\n", all - shown) : out;
 }
 
 std::string counts_line(const Counts& counts, bool complete) {

@@ -175,10 +175,25 @@ TEST(ReportHtml, InconsistentErrorMapIsASentence) {
   Report report = failing_report();
   for (const judge::ErrorMap& map :
        {judge::ErrorMap{0, 0, {}}, judge::ErrorMap{2, 2, {1}}, judge::ErrorMap{-1, -1, {1}},
+        judge::ErrorMap{65, 1, std::vector<double>(65)},
         judge::ErrorMap{1'000'000, 1'000'000, {}}}) {
     report.cases.back().comparisons[0].error_map = map;
     EXPECT_TRUE(contains(expect_sound(html_page(report)).text, "No error map"));
   }
+}
+
+TEST(ReportHtml, ChoicesOfOneTensorAreSummedAndTheWorstMarginKept) {
+  Report report = failing_report();
+  judge::CaseRecord& record = report.cases.back();
+  record.selections.push_back(record.selections[0]);
+  record.selections.back().worst_margin = 0.5;
+  record.selections.push_back(record.selections[0]);
+  record.selections.back().tensor = "another";
+  record.selections.back().flips = std::numeric_limits<std::int64_t>::max();
+  const std::string text = expect_sound(html_page(report)).text;
+  EXPECT_TRUE(contains(text, "8 of 2000"));
+  EXPECT_TRUE(contains(text, "9223372036854775807 of 3000 choices flipped"));
+  EXPECT_TRUE(contains(text, "some beyond what rounding explains"));
 }
 
 TEST(ReportHtml, EveryChartHasATableTwin) {

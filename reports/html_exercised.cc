@@ -1,12 +1,10 @@
 #include "reports/html_sections.h"
 #include "reports/text.h"
-#include "suites/judge/outcome.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <map>
-#include <string_view>
 #include <tuple>
 #include <vector>
 
@@ -15,12 +13,6 @@ namespace sparity::reports {
 namespace {
 
 using judge::Condition;
-using judge::SelectionSummary;
-
-std::string share(std::int64_t part, std::int64_t whole) {
-  return whole > 0 ? fmt::format("{} <span class=\"quiet\">of {}</span>", part, whole)
-                   : fmt::format("{}", part);
-}
 
 /// A condition as it came out, and where. Ordered so that what needs attention stands first.
 using ConditionKey = std::tuple<bool, bool, std::string, std::string>;  // exercised, optional, …
@@ -59,49 +51,6 @@ std::string places_html(const std::vector<std::string>& places) {
 }
 
 }  // namespace
-
-std::string choices_section(const Page& page) {
-  Table table("Discrete choices", {{"Choice"},
-                                   {"Suite"},
-                                   {"Rows that differ", Table::Align::kNumber},
-                                   {"Flips", Table::Align::kNumber},
-                                   {"Baseline's flips", Table::Align::kNumber},
-                                   {"Rows tied", Table::Align::kNumber},
-                                   {"Worst margin", Table::Align::kNumber},
-                                   {"Allowed", Table::Align::kNumber},
-                                   {"Margin / allowed"}});
-  std::int64_t flips = 0;
-  std::int64_t selected = 0;
-  bool excessive = false;
-  for (const judge::CaseRecord& record : page.report.cases) {
-    for (const SelectionSummary& each : record.selections) {
-      // No flip has no margin, and the headroom of nothing is 0.
-      const double headroom = each.worst_margin == 0 ? 0 : each.worst_margin / each.allowed_margin;
-      excessive = excessive || !(headroom <= 1);
-      flips += each.flips;
-      selected += each.selected;
-      table.row({fmt::format("<code>{}</code>", name_html(each.tensor)),
-                 name_html(label({record.suite, record.dtype, record.device})),
-                 share(each.flipped_rows, each.rows), share(each.flips, each.selected),
-                 fmt::format("{}", each.baseline_flips), fmt::format("{}", each.tied_rows),
-                 number_html(each.worst_margin), number_html(each.allowed_margin),
-                 headroom_html(headroom)});
-    }
-  }
-  if (table.empty()) {
-    return {};
-  }
-  return "<section id=\"choices\">\n<h2>Discrete choices</h2>\n"
-         "<p class=\"quiet\">A flip is a key, group or expert chosen otherwise than in truth. "
-         "Margins "
-         "are in units of the row's own score error (ε): a flip within the allowed margin is "
-         "explained by rounding.</p>\n" +
-         details_html(fmt::format("{} of {} flipped{}", flips, counted(selected, "choice"),
-                                  excessive ? ", some beyond what rounding explains"
-                                            : "; rounding explains every margin"),
-                      table.html(), excessive) +
-         "</section>\n";
-}
 
 std::string exercised_section(const Page& page) {
   const auto conditions = conditions_by_outcome(page.report);
