@@ -189,9 +189,9 @@ class SelectionJudgement {
                .candidate = own,
                .baseline = baseline_.scores->row(row)[at],
                .truth = truth[at],
-               .ulps = std::isfinite(truth[at])
-                           ? std::abs(own - truth[at]) / core::ulp(truth[at], truth_.dtype)
-                           : kInfinity,
+               .ulps = std::isfinite(truth[at]) ? std::abs(own - truth[at]) /
+                                                      core::ulp(truth[at], baseline_.scores->dtype)
+                                                : kInfinity,
                .share = margin / kMarginFactor});
   }
 

@@ -165,13 +165,11 @@ std::vector<Case> batch_cases() {
       padding_content_case(padded_on_the_left()),
       spelling_case(),
   };
-  for (const MaskForm& form : mask_forms()) {
-    if (form.name == "no_mask" || form.name == "bool_pairs" || form.name == "padded_on_the_left") {
-      all.push_back(
-          part_case("a_prefix_is_the_full_runs_beginning_under_" + form.name, form, prefix));
-      all.push_back(
-          part_case("a_row_alone_is_the_row_in_its_batch_under_" + form.name, form, second_row));
-    }
+  for (const MaskForm& form : {unmasked(), padded_on_the_left(), scattered_pairs()}) {
+    all.push_back(
+        part_case("a_prefix_is_the_full_runs_beginning_under_" + form.name, form, prefix));
+    all.push_back(
+        part_case("a_row_alone_is_the_row_in_its_batch_under_" + form.name, form, second_row));
   }
   return all;
 }

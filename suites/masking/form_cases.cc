@@ -94,15 +94,12 @@ std::vector<Case> form_cases() {
   for (const MaskForm& form : mask_forms()) {
     all.push_back(form_case(form, AttentionMode::kSparse));
   }
-  for (const MaskForm& form : mask_forms()) {
+  for (const MaskForm& form : {unmasked(), padded_on_the_left(), scattered_pairs()}) {
     all.push_back(form_case(form, AttentionMode::kDense));
   }
-  for (const MaskForm& form : mask_forms()) {
-    if (form.name == "padded_on_the_left" || form.name == "bool_pairs" ||
-        form.name == "additive_minus_infinity") {
-      all.push_back(blind_case(form, AttentionMode::kSparse));
-      all.push_back(blind_case(form, AttentionMode::kDense));
-    }
+  for (const MaskForm& form : {padded_on_the_left(), scattered_pairs(), windowed()}) {
+    all.push_back(blind_case(form, AttentionMode::kSparse));
+    all.push_back(blind_case(form, AttentionMode::kDense));
   }
   return all;
 }

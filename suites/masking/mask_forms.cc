@@ -55,7 +55,7 @@ at::Tensor causal(std::int64_t tokens) {
 
 /// About seven pairs of ten open, later keys too: causality is the model's own affair. Rows 3 of
 /// the first sequence and 0 of the second see nothing.
-at::Tensor scattered_pairs(const SuiteContext& context, std::int64_t tokens) {
+at::Tensor pairs_at_random(const SuiteContext& context, std::int64_t tokens) {
   const core::RandomStream stream(context.options().seed, "masking.pairs");
   at::Tensor pairs = at::empty({kRows, tokens, tokens}, at::kBool);
   bool* open = pairs.mutable_data_ptr<bool>();
@@ -89,7 +89,7 @@ at::Tensor additive_lowest(const SuiteContext& context, std::int64_t tokens) {
       .masked_fill(open.logical_not().unsqueeze(1), lowest);
 }
 
-/// −inf before a window of the last keys, later keys open as in `scattered_pairs`; key 0 is hidden
+/// −inf before a window of the last keys, later keys open as in `pairs_at_random`; key 0 is hidden
 /// from everyone, so query 0 sees nothing.
 at::Tensor additive_infinite(const SuiteContext&, std::int64_t tokens) {
   const std::int64_t window = tokens * 2 / 3;
@@ -123,20 +123,24 @@ MaskForm padded_on_the_left() {
           }};
 }
 
+MaskForm scattered_pairs() { return form_of("bool_pairs", pairs_at_random); }
+
+MaskForm windowed() { return form_of("additive_minus_infinity", additive_infinite); }
+
 std::vector<MaskForm> mask_forms() {
   return {
       unmasked(),
       padded_on_the_right(),
       padded_on_the_left(),
-      form_of("bool_pairs", scattered_pairs),
+      scattered_pairs(),
       form_of("bool_pairs_with_a_head_axis", two_documents),
       form_of("additive_finfo_min", additive_lowest),
-      form_of("additive_minus_infinity", additive_infinite),
+      windowed(),
   };
 }
 
 std::int64_t model_tokens(const core::ModelConfig& config) {
-  return config.index_topk <= 64 ? 2 * config.index_topk + 1 : 33;
+  return config.index_topk <= 64 ? config.index_topk * 3 / 2 + 1 : 33;
 }
 
 Inputs with_other_ids(Inputs inputs, const core::ModelConfig& config, const at::Tensor& where) {

@@ -25,6 +25,10 @@ std::vector<MaskForm> mask_forms();
 MaskForm unmasked();
 MaskForm padded_on_the_right();
 MaskForm padded_on_the_left();
+/// Bool [B, S, S], later keys open too; one row in each sequence sees nothing.
+MaskForm scattered_pairs();
+/// −inf [B, S, S] before a window and on key 0; query 0 sees nothing.
+MaskForm windowed();
 
 /// Tokens for a run of the whole model: more than index_topk where that is small.
 std::int64_t model_tokens(const core::ModelConfig& config);

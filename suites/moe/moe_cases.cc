@@ -9,6 +9,7 @@
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/bincount.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
@@ -50,16 +51,19 @@ constexpr std::int64_t kExactWidth = 24;
 constexpr double kGatePreactivation = 32;
 
 /// Expert e gives out its input's channels rotated by e places, times a power of two: every product
-/// and sum inside it is exact in bfloat16. The gate reads channel 0, which is always 32.
+/// and sum inside it is exact in bfloat16. The gate reads channel 0, which is always 32 and goes no
+/// further: its products with weights would be exact and outweigh all others.
 template <typename Mlp>
 std::vector<Mlp> exact_experts(at::ScalarType type) {
   const at::Tensor identity = at::eye(kExactWidth, at::kDouble);
+  at::Tensor up = identity.clone();
+  up[0][0] = 0;
   at::Tensor gate = at::zeros({kExactWidth, kExactWidth}, at::kDouble);
   gate.select(1, 0).fill_(1);
   std::vector<Mlp> experts;
   for (std::int64_t e = 0; e < kExactExperts; ++e) {
     const double power = e % 3 == 0 ? 0.5 : (e % 3 == 1 ? 1.0 : 2.0);
-    experts.push_back(Mlp{gate.to(type), identity.roll(e, 0).mul(power).to(type),
+    experts.push_back(Mlp{gate.to(type), up.roll(e, 0).mul(power).to(type),
                           identity.div(kGatePreactivation).to(type)});
   }
   return experts;
@@ -111,18 +115,48 @@ TensorMap routed_inputs(const SuiteContext& context, const MakeIndices& make_ind
           {"weights", positive_weights(context, "moe.weights", indices.sizes())}};
 }
 
-Case routed_case(const std::string& name, const MakeIndices& make_indices, bool strided = false) {
+using RunExperts = std::function<at::Tensor(const at::Tensor& x, const ops::Routing& routing,
+                                            const std::vector<ops::MlpWeights>& experts)>;
+
+at::Tensor all_at_once(const at::Tensor& x, const ops::Routing& routing,
+                       const std::vector<ops::MlpWeights>& experts) {
+  return ops::routed_experts(x, routing, experts);
+}
+
+/// Each token in a call of its own.
+at::Tensor one_by_one(const at::Tensor& x, const ops::Routing& routing,
+                      const std::vector<ops::MlpWeights>& experts) {
+  std::vector<at::Tensor> rows;
+  for (std::int64_t b = 0; b < x.size(0); ++b) {
+    std::vector<at::Tensor> tokens;
+    for (std::int64_t s = 0; s < x.size(1); ++s) {
+      const auto token = [&](const at::Tensor& value) {
+        return value.narrow(0, b, 1).narrow(1, s, 1);
+      };
+      tokens.push_back(
+          ops::routed_experts(token(x), {token(routing.indices), token(routing.weights)}, experts));
+    }
+    rows.push_back(at::cat(tokens, 1));
+  }
+  return at::cat(rows, 0);
+}
+
+/// A tensor laid out the other way round in memory.
+at::Tensor strided(const at::Tensor& value) {
+  return value.transpose(0, 2).contiguous().transpose(0, 2);
+}
+
+at::Tensor from_strided_inputs(const at::Tensor& x, const ops::Routing& routing,
+                               const std::vector<ops::MlpWeights>& experts) {
+  return ops::routed_experts(strided(x), {strided(routing.indices), strided(routing.weights)},
+                             experts);
+}
+
+Case routed_case(const std::string& name, const MakeIndices& make_indices, const RunExperts& run) {
   return moe::needs_moe(cases::op_case({
       .suite = "moe",
       .name = name,
-      .inputs =
-          [=](const SuiteContext& context) {
-            TensorMap inputs = routed_inputs(context, make_indices);
-            for (auto& [key, tensor] : inputs) {
-              tensor = strided ? tensor.transpose(0, 2).contiguous().transpose(0, 2) : tensor;
-            }
-            return inputs;
-          },
+      .inputs = [=](const SuiteContext& context) { return routed_inputs(context, make_indices); },
       .reference =
           [](const SuiteContext& context, const TensorMap& in) {
             const reference::MoeWeights weights =
@@ -132,26 +166,23 @@ Case routed_case(const std::string& name, const MakeIndices& make_indices, bool 
                                                weights.experts, context.options().recipe)}};
           },
       .candidate =
-          [](const SuiteContext& context, const TensorMap& in) {
-            return Outputs{{"mlp.experts",
-                            ops::routed_experts(in.at("x"), {in.at("indices"), in.at("weights")},
-                                                candidate_experts(context))}};
+          [run](const SuiteContext& context, const TensorMap& in) {
+            return Outputs{{"mlp.experts", run(in.at("x"), {in.at("indices"), in.at("weights")},
+                                               candidate_experts(context))}};
           },
       .exact = {},
       .from_rounded = {"mlp.experts"},
   }));
 }
 
-/// Slot k of token n goes to expert (stride·n + k) mod E: as even as can be.
-MakeIndices spread_over_experts(std::int64_t rows, std::int64_t tokens) {
-  return [=](const SuiteContext& context) {
-    const core::ModelConfig& config = context.config();
-    const at::Tensor token = at::arange(rows * tokens, at::kLong).mul(5).unsqueeze(1);
-    const at::Tensor slot = at::arange(config.num_experts_per_tok, at::kLong).unsqueeze(0);
-    return token.add(slot)
-        .remainder(config.n_routed_experts)
-        .view({rows, tokens, config.num_experts_per_tok});
-  };
+/// Slot k of token n goes to expert (5n + k) mod E: as even as can be.
+at::Tensor spread(const SuiteContext& context) {
+  const core::ModelConfig& config = context.config();
+  const at::Tensor token = at::arange(kRows * kTokens, at::kLong).mul(5).unsqueeze(1);
+  const at::Tensor slot = at::arange(config.num_experts_per_tok, at::kLong).unsqueeze(0);
+  return token.add(slot)
+      .remainder(config.n_routed_experts)
+      .view({kRows, kTokens, config.num_experts_per_tok});
 }
 
 /// Every token goes to the first experts, but one, whose first slot goes to the last expert.
@@ -165,7 +196,7 @@ at::Tensor crowded(const SuiteContext& context) {
 }
 
 Case crowded_case() {
-  Case c = routed_case("experts_with_all_tokens_one_token_and_none", crowded);
+  Case c = routed_case("experts_with_all_tokens_one_token_and_none", crowded, all_at_once);
   c.run = [run = c.run](const SuiteContext& context, judge::CaseRecord& record) {
     run(context, record);
     if (record.verdict == judge::Verdict::kSkip) {
@@ -187,18 +218,18 @@ Case crowded_case() {
 
 /// Doubling is exact in every step, so the sum must double to the last bit.
 Case doubled_weights_case() {
-  return moe::needs_moe(
-      {"moe", "doubled_weights_double_every_bit",
-       [](const SuiteContext& context, judge::CaseRecord& record) {
-         const TensorMap in = routed_inputs(context, spread_over_experts(kRows, kTokens));
-         const std::vector<ops::MlpWeights> experts = candidate_experts(context);
-         const auto sum = [&](double factor) {
-           return ops::routed_experts(in.at("x"), {in.at("indices"), in.at("weights").mul(factor)},
-                                      experts);
-         };
-         record.comparisons.push_back(
-             cases::compare_bits("mlp.experts", sum(2.0), sum(1.0).mul(2.0)));
-       }});
+  return moe::needs_moe({"moe", "doubled_weights_double_every_bit",
+                         [](const SuiteContext& context, judge::CaseRecord& record) {
+                           const TensorMap in = routed_inputs(context, spread);
+                           const std::vector<ops::MlpWeights> experts = candidate_experts(context);
+                           const auto sum = [&](double factor) {
+                             return ops::routed_experts(
+                                 in.at("x"), {in.at("indices"), in.at("weights").mul(factor)},
+                                 experts);
+                           };
+                           record.comparisons.push_back(
+                               cases::compare_bits("mlp.experts", sum(2.0), sum(1.0).mul(2.0)));
+                         }});
 }
 
 Case shared_case(const std::string& name, double scale) {
@@ -232,9 +263,9 @@ Case shared_case(const std::string& name, double scale) {
 std::vector<Case> moe_cases() {
   std::vector<Case> all = {
       exact_experts_case(),
-      routed_case("tokens_spread_over_the_experts", spread_over_experts(kRows, kTokens)),
-      routed_case("one_token_alone", spread_over_experts(1, 1)),
-      routed_case("strided_tokens_and_routing", spread_over_experts(kRows, kTokens), true),
+      routed_case("tokens_spread_over_the_experts", spread, all_at_once),
+      routed_case("tokens_one_by_one", spread, one_by_one),
+      routed_case("strided_tokens_and_routing", spread, from_strided_inputs),
       crowded_case(),
       doubled_weights_case(),
       shared_case("shared_experts", 1.0),

@@ -9,6 +9,7 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/tensor.h>
 
+#include <algorithm>
 #include <cstring>
 #include <iterator>
 #include <span>
@@ -125,7 +126,7 @@ cases::Case table_case(const std::string& form) {
   });
 }
 
-/// cos and sin of one token at a time, by plain loops: the unit vectors (1, 0) turned.
+/// x [B, S, heads, Dr] in float64 turned head by head, by plain loops.
 at::Tensor scalar_rotation(const core::ModelConfig& config, const at::Tensor& x,
                            const at::Tensor& positions, bool interleaved) {
   const std::vector<float> frequencies = scalar_frequencies(config);

@@ -32,7 +32,7 @@ at::Tensor reference_rotation(const SuiteContext& context, const at::Tensor& x,
                      : reference::rotate_half_split(x, table);
 }
 
-/// Position 0 copies: bit-equal to what went in, zeros and their signs apart.
+/// Position 0 copies: what comes out is bit-equal to what went in.
 cases::Case position_zero_case() {
   return cases::op_case({
       .suite = "rope",

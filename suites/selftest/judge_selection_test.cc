@@ -175,6 +175,12 @@ TEST(Selection, C4AFlipIsExplainedUpToThreeEpsilonAndNoFurther) {
   EXPECT_FALSE(failed(exchanged_ranks(0x1.7cp-9, 0x1p-10).comparison, "S4"));  // 2.97 ε
   EXPECT_TRUE(failed(exchanged_ranks(0x1.84p-9, 0x1p-10).comparison, "S4"));   // 3.03 ε
   EXPECT_FALSE(exchanged_ranks(0x1p-10, 0x1p-10).flip_free[0]);
+  EXPECT_TRUE(exchanged_ranks(0x1.7cp-9, 0x1p-10).comparison.worst.empty());
+  const Comparison unexplained = exchanged_ranks(0x1.84p-9, 0x1p-10).comparison;
+  ASSERT_EQ(unexplained.worst.size(), 1U);
+  EXPECT_EQ(unexplained.worst[0].index, (std::vector<std::int64_t>{0, 2}));  // the key taken
+  EXPECT_NEAR(unexplained.worst[0].share, 3.03125 / 3, 1e-12);
+  EXPECT_NEAR(unexplained.worst[0].ulps, 0x1.84p-9 / 0x1p-22, 1);  // of float32 at 2
 }
 
 TEST(Selection, EpsilonIsAtLeastOneUlpAtTheBoundary) {
