@@ -21,19 +21,24 @@ endif()
 message(STATUS "LibTorch: ${libtorch_dir}")
 
 find_package(Threads REQUIRED)
-find_package(OpenMP REQUIRED COMPONENTS CXX)
 
 add_library(ext::c10 SHARED IMPORTED GLOBAL)
 set_target_properties(ext::c10 PROPERTIES
   IMPORTED_LOCATION "${libtorch_dir}/lib/libc10.so"
+  INTERFACE_LINK_LIBRARIES ext::fmt  # before the wheel's own fmt
   INTERFACE_INCLUDE_DIRECTORIES
-    "${libtorch_dir}/include;${libtorch_dir}/include/torch/csrc/api/include")
+    "${fmt_folder};${libtorch_dir}/include;${libtorch_dir}/include/torch/csrc/api/include")
 add_library(ext::torch_cpu SHARED IMPORTED GLOBAL)
 set_target_properties(ext::torch_cpu PROPERTIES
   IMPORTED_LOCATION "${libtorch_dir}/lib/libtorch_cpu.so"
-  INTERFACE_LINK_LIBRARIES "ext::c10;Threads::Threads;OpenMP::OpenMP_CXX"
-  # The class layouts of the wheel's distributed headers depend on these.
-  INTERFACE_COMPILE_DEFINITIONS "USE_DISTRIBUTED;USE_C10D_GLOO;USE_RPC;USE_TENSORPIPE")
+  INTERFACE_LINK_LIBRARIES "ext::c10;Threads::Threads"
+  # As a flag, so that the program loads the libgomp which LibTorch brings, not a second one.
+  INTERFACE_COMPILE_OPTIONS "-fopenmp"
+  INTERFACE_LINK_OPTIONS "-fopenmp"
+  # The class layouts of the wheel's distributed headers depend on the first four. The last one keeps
+  # core headers from bringing in every operator: half the seconds of a translation unit.
+  INTERFACE_COMPILE_DEFINITIONS
+    "USE_DISTRIBUTED;USE_C10D_GLOO;USE_RPC;USE_TENSORPIPE;AT_PER_OPERATOR_HEADERS")
 # libtorch_cpu needs libcupti and libcudart of CUDA 13, found through its own run path at run time.
 set(SPARITY_TORCH_LINK_OPTIONS "-Wl,--allow-shlib-undefined")
 target_link_options(ext::torch_cpu INTERFACE ${SPARITY_TORCH_LINK_OPTIONS})
