@@ -78,7 +78,7 @@ class Lister {
     add(prefix + "k_norm.weight", {dim}, ParameterRole::kIndexerNormGain, KeptDtype::kF32Official);
     add(prefix + "k_norm.bias", {dim}, ParameterRole::kIndexerNormBias, KeptDtype::kF32Official);
     add(prefix + "weights_proj.weight", {config_.index_n_heads, config_.hidden_size}, role,
-        KeptDtype::kF32);
+        KeptDtype::kF32Official);
   }
 
   void list_experts(const std::string& prefix) {

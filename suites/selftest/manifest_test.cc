@@ -119,15 +119,14 @@ TEST(TensorManifest, KeepsWhatEachRecipeKeepsInFloat32) {
     return stored_dtype(manifest.at(name), activation, recipe);
   };
   const std::string layer = "model.layers.1.";
-  for (const std::string& name : {layer + "self_attn.indexer.weights_proj.weight",
-                                  layer + "mlp.gate.e_score_correction_bias"}) {
-    EXPECT_EQ(stored(name, Dtype::kBF16, Recipe::kOfficial), Dtype::kF32);
-    EXPECT_EQ(stored(name, Dtype::kBF16, Recipe::kHf), Dtype::kF32);
-  }
+  const std::string bias = layer + "mlp.gate.e_score_correction_bias";
+  EXPECT_EQ(stored(bias, Dtype::kBF16, Recipe::kOfficial), Dtype::kF32);
+  EXPECT_EQ(stored(bias, Dtype::kBF16, Recipe::kHf), Dtype::kF32);
   for (const std::string& name :
        {layer + "input_layernorm.weight", layer + "self_attn.kv_a_layernorm.weight",
         layer + "self_attn.indexer.k_norm.weight", layer + "self_attn.indexer.k_norm.bias",
-        std::string("model.norm.weight"), std::string("lm_head.weight")}) {
+        layer + "self_attn.indexer.weights_proj.weight", std::string("model.norm.weight"),
+        std::string("lm_head.weight")}) {
     EXPECT_EQ(stored(name, Dtype::kBF16, Recipe::kOfficial), Dtype::kF32);
     EXPECT_EQ(stored(name, Dtype::kBF16, Recipe::kHf), Dtype::kBF16);
   }

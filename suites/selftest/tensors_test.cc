@@ -209,7 +209,8 @@ TEST(WeightStore, RoundsOnceAndKeepsWhatTheManifestKeeps) {
       checkpoint.weights.rounded(checkpoint.manifest, core::Dtype::kBF16, core::Recipe::kHf);
   EXPECT_EQ(hf.at("model.norm.weight").scalar_type(), at::kBFloat16);
   EXPECT_EQ(hf.at("model.layers.0.self_attn.indexer.weights_proj.weight").scalar_type(),
-            at::kFloat);
+            at::kBFloat16);
+  EXPECT_EQ(hf.at("model.layers.1.mlp.gate.e_score_correction_bias").scalar_type(), at::kFloat);
 }
 
 }  // namespace
