@@ -44,7 +44,9 @@ LayerState block(const LayerState& state, const LayerWeights& weights, std::int6
       layer("mlp", feed_forward(mlp_input, weights, pass, layer.scope("mlp"))), between.residual};
 
   const at::Tensor stream = residual_stream(after);
-  const at::Tensor shown = probe("layers." + std::to_string(index), stream);
+  const std::string name = "layers." + std::to_string(index);
+  probe.sum_gradient(name, {after.hidden, after.residual});
+  const at::Tensor shown = probe(name, stream);
   return shown.is_same(stream) ? after : LayerState{shown, at::Tensor()};
 }
 

@@ -25,6 +25,7 @@ LayerState Model::run_layer(std::int64_t layer, const LayerState& state,
   const LayerState next =
       layers_[static_cast<std::size_t>(layer)].forward(state, context, probe.layer(layer));
   const std::string name = "layers." + std::to_string(layer);
+  probe.sum_gradient(name, {next.hidden, next.residual});
   if (!probe.wants(name)) {
     return next;
   }

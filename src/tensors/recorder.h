@@ -8,36 +8,57 @@
 
 namespace sparity::tensors {
 
-/// The sink that captures and replaces. Capturing is inert: values are copied out, never changed.
+/// The sink that captures and replaces. Capturing is inert: values and gradients are copied out,
+/// never changed. Must outlive the backward pass of what it has seen.
 class Recorder : public ProbeSink {
  public:
-  /// Captures every name that one of the globs matches (as fnmatch does: `*` crosses dots).
-  explicit Recorder(std::vector<std::string> capture_globs = {});
+  /// Captures every name that one of the globs matches (as fnmatch does: `*` crosses dots), and the
+  /// gradient of every name that one of `gradient_globs` matches.
+  explicit Recorder(std::vector<std::string> capture_globs = {},
+                    std::vector<std::string> gradient_globs = {});
 
   /// From now on `name` is replaced by `value` (converted to the dtype of what it replaces). Throws
   /// (exit code 5) when it is visited with another shape.
+  /// Gradients pass a replaced value as if it had not been replaced.
   void force(std::string name, at::Tensor value);
 
-  at::Tensor visit(const std::string& name, const at::Tensor& value) override;
-  at::Tensor visit_tile(const std::string& name, std::int64_t rows, std::int64_t row0,
+  /// From now on what flows back from `name` is `gradient` (converted likewise), whatever reached
+  /// it. What reached it is what is captured, so with every gradient forced each captured one shows
+  /// the error of a single step. Throws (exit code 5) on another shape, during backward.
+  void force_gradient(std::string name, at::Tensor gradient);
+
+  at::Tensor visit(Pass pass, const std::string& name, const at::Tensor& value) override;
+  void visit_sum_gradient(const std::string& name, const std::vector<at::Tensor>& parts) override;
+  at::Tensor visit_tile(Pass pass, const std::string& name, std::int64_t rows, std::int64_t row0,
                         const at::Tensor& tile) override;
   bool wants(const std::string& name) const override;
 
   const std::map<std::string, at::Tensor>& captured() const { return captured_; }
   /// Every visited name, in execution order, captured or not.
   const std::vector<std::string>& order() const { return order_; }
+  /// Captured gradients; a name that none reached is absent.
+  const std::map<std::string, at::Tensor>& gradients() const { return gradients_; }
+  /// Names in the order in which their gradients were captured.
+  const std::vector<std::string>& gradient_order() const { return gradient_order_; }
   /// Globs that matched nothing, and forced names that were never visited.
   std::vector<std::string> unmatched_globs() const;
   std::vector<std::string> unused_forces() const;
 
  private:
   bool matches(const std::string& name) const;
-  void note(const std::string& name);
+  bool watches_gradient(const std::string& name) const;
+  at::Tensor replacement(const std::string& name, const at::Tensor& value) const;
+  void capture_gradient(const std::string& name, const at::Tensor& gradient);
+  at::Tensor gradient_to_pass_on(const std::string& name, const at::Tensor& gradient) const;
 
   std::vector<std::string> globs_;
+  std::vector<std::string> gradient_globs_;
   std::map<std::string, at::Tensor> forced_;
+  std::map<std::string, at::Tensor> forced_gradients_;
   std::map<std::string, at::Tensor> captured_;
+  std::map<std::string, at::Tensor> gradients_;
   std::vector<std::string> order_;
+  std::vector<std::string> gradient_order_;
 };
 
 }  // namespace sparity::tensors

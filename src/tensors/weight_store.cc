@@ -84,4 +84,13 @@ WeightStore WeightStore::rounded(const core::TensorManifest& manifest, core::Dty
   return WeightStore(manifest, std::move(converted), "rounded weights");
 }
 
+WeightStore WeightStore::as_leaves(const core::TensorManifest& manifest) const {
+  std::map<std::string, at::Tensor> leaves;
+  for (const auto& [name, tensor] : tensors_) {
+    const bool trained = manifest.at(name).role != core::ParameterRole::kRouterBias;
+    leaves.emplace(name, tensor.detach().requires_grad_(trained));
+  }
+  return WeightStore(manifest, std::move(leaves), "leaves");
+}
+
 }  // namespace sparity::tensors

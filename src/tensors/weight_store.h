@@ -32,6 +32,10 @@ class WeightStore {
   WeightStore rounded(const core::TensorManifest& manifest, core::Dtype activation,
                       core::Recipe recipe) const;
 
+  /// The same numbers as leaves that gather gradients, router biases apart: nothing trains those
+  /// by gradient. Shares the storage; nothing is copied.
+  WeightStore as_leaves(const core::TensorManifest& manifest) const;
+
  private:
   std::map<std::string, at::Tensor> tensors_;
 };
