@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fails when docs/coverage.md calls a row covered without a suite, names a suite or a test that doesn't
-# exist, or leaves a suite out. Names are those of suite_names.h and of the tests that CMake adds.
+# exist, or leaves a suite out; and when docs/testing.md lacks a planted fault. Names are those of suite_names.h and of the tests that CMake adds.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 table=docs/coverage.md
@@ -45,4 +45,15 @@ done < <(grep '^|' "$table")
 for name in $suites; do
   grep -qF "\`$name\`" "$table" || complain "suite '$name' proves no row of $table"
 done
+
+# Every planted fault stands in docs/testing.md as the register has it: id, mistake, suite, place.
+faults=0
+while IFS='|' read -r id mistake suite place; do
+  faults=$((faults + 1))
+  grep -qF "| $id | $mistake | \`$suite\` | \`$place\` |" docs/testing.md ||
+    complain "docs/testing.md lacks the row of fault $id: '$mistake', suite $suite, at $place"
+done < <(tr -s '\n ' ' ' <src/core/fault.cc | grep -oE 'FaultInfo\{k[^}]*\}' |
+  sed -E 's/^FaultInfo\{[A-Za-z0-9]+, "([^"]*)", "([^"]*)", "([^"]*)", "([^"]*)"\}$/\1|\2|\3|\4/')
+[ "$faults" -gt 0 ] || complain "no planted faults in src/core/fault.cc"
+
 [ "$failed" -eq 0 ] && echo "coverage: ok ($covered of $rows rows covered)"

@@ -2,6 +2,7 @@
 
 #include "src/core/philox.h"
 #include "src/tensors/at_dtype.h"
+#include "suites/judge/tolerances.h"
 
 #include <ATen/ops/empty.h>
 
@@ -44,10 +45,7 @@ std::int64_t SuiteContext::first_moe_layer() const {
 }
 
 std::int64_t SuiteContext::reduction_length() const {
-  const core::ModelConfig& c = config();
-  return 2 * c.hidden_size + c.q_lora_rank + c.kv_lora_rank + c.qk_head_dim() +
-         c.num_attention_heads * c.v_head_dim + inputs_.input_ids.size(1) +
-         std::max(c.intermediate_size, c.moe_intermediate_size * c.num_experts_per_tok);
+  return judge::layer_reduction_length(config(), inputs_.input_ids.size(1));
 }
 
 }  // namespace sparity::cases

@@ -9,6 +9,7 @@
 #include "suites/judge/name_sets.h"
 #include "suites/judge/outcome.h"
 #include "suites/judge/selection.h"
+#include "suites/judge/tolerances.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -52,6 +53,15 @@ class Dumps {
   const std::optional<Dump>& baseline() const { return baseline_; }
   core::Dtype dtype() const { return dtype_; }
   const std::optional<core::ModelConfig>& config() const { return config_; }
+
+  /// K of the a-priori bounds: every layer's, since a dump is of a free run; 1 without --model.
+  std::int64_t reduction_length() const {
+    if (!config_ || !truth_.contains("logits") || truth_.at("logits").shape.size() != 3) {
+      return 1;
+    }
+    return config_->num_hidden_layers *
+           judge::layer_reduction_length(*config_, truth_.at("logits").shape[1]);
+  }
 
   const judge::Tensor* baseline_tensor(const std::string& name) const {
     if (!baseline_) {
@@ -189,7 +199,8 @@ void judge_keys(const Dumps& dumps, const std::string& name, judge::CaseRecord& 
       dumps.candidate().contains(scores) ? &dumps.candidate().at(scores) : nullptr, &own_indices};
   const judge::SelectionClaim claim{.tensor = name,
                                     .k = own_indices.shape.empty() ? 0 : own_indices.shape.back(),
-                                    .ties = judge::TiePolicy::kAny};
+                                    .ties = judge::TiePolicy::kAny,
+                                    .reduction_length = dumps.reduction_length()};
   const judge::SelectionResult result = judge::compare_selection(
       claim, own, {dumps.baseline_tensor(scores), nullptr}, dumps.truth().at(scores));
   record.comparisons.push_back(result.comparison);
@@ -214,7 +225,8 @@ void judge_experts(const Dumps& dumps, const std::string& name, judge::CaseRecor
                                   .groups = dumps.config()->n_group,
                                   .kept_groups = dumps.config()->topk_group,
                                   .k = dumps.config()->num_experts_per_tok,
-                                  .ties = judge::TiePolicy::kAny};
+                                  .ties = judge::TiePolicy::kAny,
+                                  .reduction_length = dumps.reduction_length()};
   const judge::Tensor chosen = dumps.without_padding(dumps.candidate().at(name));
   const judge::GroupedResult result =
       judge::compare_grouped_selection(claim, {&own, &chosen}, {&honest, nullptr}, truth);
@@ -230,8 +242,22 @@ void judge_tensor(const Dumps& dumps, const std::string& name, judge::CaseRecord
   claim.tensor = name;
   claim.computed_in = dumps.dtype();
   claim.expected_dtype = dumps.candidate().at(name).dtype;
+  claim.reduction_length = dumps.reduction_length();
   record.comparisons.push_back(judge::compare(claim, dumps.candidate().at(name),
                                               dumps.baseline_tensor(name), dumps.truth().at(name)));
+}
+
+/// The command line that repeats the comparison.
+std::string rerun(const CompareOptions& options) {
+  std::string line = "sparity compare " + options.candidate + " --truth " + options.truth;
+  const auto add = [&](const std::string& flag, const std::string& value) {
+    line += value.empty() ? "" : " " + flag + " " + value;
+  };
+  add("--baseline", options.baseline);
+  add("--inputs", options.inputs);
+  add("--model", options.model);
+  add("--dtype", options.dtype ? std::string(core::to_string(*options.dtype)) : "");
+  return line + (options.partial ? " --partial" : "");
 }
 
 }  // namespace
@@ -242,6 +268,7 @@ judge::CaseRecord compare_dumps(const CompareOptions& options) {
   record.suite = "compare";
   record.name = "dump";
   record.config = options.candidate;
+  record.rerun = rerun(options);
   record.dtype = std::string(core::to_string(dumps.dtype()));
   record.recipe = dumps.baseline() && dumps.baseline()->metadata.contains("recipe")
                       ? dumps.baseline()->metadata.at("recipe")

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "src/core/dtype.h"
+#include "src/core/model_config.h"
 #include "suites/judge/record.h"
 
 #include <cstdint>
@@ -81,6 +82,9 @@ inline constexpr double kMultiplierCap = 3.0;
 /// the type itself otherwise. One rounding of what is stored, and the random walk of K roundings
 /// inside (γ̃_K, b.2).
 double a_priori_error(core::Dtype dtype, std::int64_t reduction_length);
+
+/// K of one layer: the sum of the lengths of every reduction that it chains over `tokens` keys.
+std::int64_t layer_reduction_length(const core::ModelConfig& config, std::int64_t tokens);
 
 /// Largest lhs/rhs seen per gate and dtype on clean runs: what a change of a multiplier must show.
 struct Calibration {
