@@ -17,10 +17,17 @@ release_build() {
   ci/stages/no_faults.sh build/release/sparity build/release/sparity-suites
 }
 
+sanitized_tests() {
+  cmake --preset asan ${SPARITY_LIBTORCH:+-DSPARITY_LIBTORCH="$SPARITY_LIBTORCH"} >/dev/null
+  cmake --build --preset asan --target asan_tests
+  ctest --preset asan
+}
+
 stage setup ci/setup
 stage format ci/stages/format.sh
 stage layering ci/stages/layering.sh
 stage "file length" ci/stages/file_length.sh
 stage coverage ci/stages/coverage.sh
 stage release release_build
+stage sanitizers sanitized_tests
 stage test ci/test

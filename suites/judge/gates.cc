@@ -191,7 +191,7 @@ class Judgement {
     const double by_column = row_factor(claim_.direction) * honest_.max_column + u;
     const double by_element = element_factor(claim_.direction) * honest_.max_element + u;
     const double global =
-        kGlobalFactor * honest_.rms_error + rounding_floor(errors_.count) * u * errors_.rms_truth;
+        global_factor(claim_.direction) * honest_.rms_error + rounding_floor(errors_.count) * u * errors_.rms_truth;
     Allowance allowance{.map_unit = by_element};
     if (!add(make_gate("G1", errors_.rms_error, global, true, source + "global error"))) {
       allowance.absolute = global;

@@ -49,7 +49,7 @@ struct TensorClaim {
 /// - baseline: G0's structure, and ρ(b−t) ≤ 64·(u + √K·u_acc)·ρ(t).
 /// - G0: shape, dtype, values of the dtype claimed, non-finite cells identical. lhs counts
 ///   violations.
-/// - G1: ρ(c−t) ≤ 1.5·ρ(b−t) + f·u·ρ(t).
+/// - G1: ρ(c−t) ≤ m1·ρ(b−t) + f·u·ρ(t).
 /// - G2: max_r ρ_r(c−t)/(ρ_r(t)+ρ(t)) ≤ m2·(the baseline's) + u. G2c: the same over columns.
 /// - G3: max |c−t|/(|t|+ρ(t)) ≤ m3·(the baseline's) + u.
 /// - G4: |mean((c−t)·sign(t))| ≤ 6·ρ(c−t)/√n + 2⁻⁴·u·ρ(t). Reported, not blocking.
