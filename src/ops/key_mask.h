@@ -11,9 +11,13 @@ namespace sparity::ops {
 class KeyMask {
  public:
   explicit KeyMask(const tensors::Inputs& inputs);
+  /// Bool [B, T], and Bool [B, S, T] or undefined.
+  KeyMask(const at::Tensor& token_mask, const at::Tensor& pair_mask);
 
   std::int64_t batch() const { return token_mask_.size(0); }
   std::int64_t tokens() const { return token_mask_.size(1); }
+  const at::Tensor& token_mask() const { return token_mask_; }
+  const at::Tensor& pair_mask() const { return pair_mask_; }
 
   /// Bool [B, row1 − row0, T] for queries [row0, row1), true = may see.
   at::Tensor rows(std::int64_t row0, std::int64_t row1) const;
@@ -22,8 +26,9 @@ class KeyMask {
   at::Tensor rows_without_causality(std::int64_t row0, std::int64_t row1) const;
 
  private:
-  template <typename Visible>
-  at::Tensor build(std::int64_t row0, std::int64_t row1, Visible visible) const;
+  /// Query s sees tokens before `end_of(s)`.
+  template <typename EndOf>
+  at::Tensor build(std::int64_t row0, std::int64_t row1, EndOf end_of) const;
 
   at::Tensor token_mask_;  // Bool [B, T]
   at::Tensor pair_mask_;   // Bool [B, S, T] or undefined

@@ -25,23 +25,39 @@ struct Candidate {
   }
 };
 
+/// Drops all but the k best.
+template <typename W>
+void keep_best(std::vector<Candidate<W>>& candidates, std::int64_t k) {
+  if (std::ssize(candidates) > k) {
+    std::nth_element(candidates.begin(), candidates.begin() + k - 1, candidates.end());
+    candidates.resize(static_cast<std::size_t>(k));
+  }
+}
+
+/// One pass with a few times k candidates at hand. Once k are known, only a better score than the
+/// worst of them can enter: an equal one comes later, and the earlier index wins.
 template <typename W>
 void select_row(const W* scores, const bool* open, std::int64_t columns, std::int64_t k,
                 std::vector<Candidate<W>>& candidates, std::int64_t* out) {
+  constexpr std::int64_t kSpare = 4;
+  W threshold = -std::numeric_limits<W>::infinity();
+  bool full = false;
   candidates.clear();
   for (std::int64_t t = 0; t < columns; ++t) {
-    if (open[t]) {
-      const W score = std::isnan(scores[t]) ? std::numeric_limits<W>::infinity() : scores[t];
-      candidates.push_back({score, t});
+    if (!open[t] || (full && scores[t] <= threshold)) {
+      continue;
+    }
+    candidates.push_back(
+        {std::isnan(scores[t]) ? std::numeric_limits<W>::infinity() : scores[t], t});
+    if (std::ssize(candidates) == kSpare * k) {
+      keep_best(candidates, k);
+      threshold = candidates.back().score;
+      full = true;
     }
   }
-  const auto chosen = std::min(static_cast<std::ptrdiff_t>(k), std::ssize(candidates));
-  const auto last = candidates.begin() + chosen;
-  if (last != candidates.end()) {
-    std::nth_element(candidates.begin(), last, candidates.end());
-  }
-  std::sort(candidates.begin(), last);
-  std::transform(candidates.begin(), last, out, [](const auto& c) { return c.index; });
+  keep_best(candidates, k);
+  std::sort(candidates.begin(), candidates.end());
+  std::transform(candidates.begin(), candidates.end(), out, [](const auto& c) { return c.index; });
 }
 
 }  // namespace
@@ -60,7 +76,6 @@ at::Tensor top_k(const at::Tensor& scores, const at::Tensor& open, std::int64_t 
     auto* out = indices.mutable_data_ptr<std::int64_t>();
     at::parallel_for(0, rows, 8, [&](std::int64_t begin, std::int64_t end) {
       std::vector<Candidate<W>> candidates;
-      candidates.reserve(static_cast<std::size_t>(columns));
       for (std::int64_t r = begin; r < end; ++r) {
         select_row(score + r * columns, is_open + r * columns, columns, width, candidates,
                    out + r * width);
