@@ -4,6 +4,7 @@
 #include "src/tensors/at_dtype.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/alias.h>
 
 #include <string>
 
@@ -40,14 +41,19 @@ LayerState block(const LayerState& state, const LayerWeights& weights, std::int6
   const Normed between =
       add_rms_norm(attention, before.residual, weights.post_attention_layernorm, eps, pass.recipe);
   const at::Tensor mlp_input = layer("post_attention_layernorm", between.normed);
+  // A handle of its own: what reaches it is the stream's gradient, without the norm's share.
   const LayerState after = {
-      layer("mlp", feed_forward(mlp_input, weights, pass, layer.scope("mlp"))), between.residual};
+      layer("mlp", feed_forward(mlp_input, weights, pass, layer.scope("mlp"))),
+      at::alias(between.residual)};
 
   const at::Tensor stream = residual_stream(after);
   const std::string name = "layers." + std::to_string(index);
-  probe.sum_gradient(name, {after.hidden, after.residual});
   const at::Tensor shown = probe(name, stream);
-  return shown.is_same(stream) ? after : LayerState{shown, at::Tensor()};
+  if (!shown.is_same(stream)) {
+    return {shown, at::Tensor()};
+  }
+  probe.sum_gradient(name, {after.hidden, after.residual});
+  return after;
 }
 
 }  // namespace sparity::reference::model

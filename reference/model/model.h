@@ -10,6 +10,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
 namespace sparity::reference::model {
@@ -22,8 +24,9 @@ struct ReferenceModel {
   core::Recipe recipe = core::Recipe::kOfficial;
   at::Tensor embed_tokens;  // [V, D]
   std::vector<LayerWeights> layers;
-  at::Tensor norm;     // [D]
-  at::Tensor lm_head;  // [V, D]
+  at::Tensor norm;                               // [D]
+  at::Tensor lm_head;                            // [V, D]
+  std::map<std::string, at::Tensor> parameters;  // all of the above by checkpoint name
 
   /// Takes every parameter of `config`'s manifest from `store`, each exactly once, in `compute` or,
   /// when that is bfloat16, in the dtype that the manifest keeps it in. Throws (exit code 6) when a

@@ -46,6 +46,20 @@ enum class Fault {
   kF54LabelShiftOff,
   kF61ResidualFromNorm,
   kF62FinalNormWithoutResidual,
+  kF71NoDeltaInAttentionBackward,
+  kF72SiluSlopeIsSigmoid,
+  kF73QueryGradientUnscaled,
+  kF74ResidualDetached,
+  kF75LastKeyTileWithoutGradient,
+  kF76FirstTileCountedTwice,
+  kF77LseOfTheRowBefore,
+  kF78KeyGradientOnePlaceLate,
+  kF79LastExpertWithoutGradient,
+  kF80RopeBackwardTurnsForward,
+  kF81NormBackwardWithoutProjection,
+  kF82RoutingWeightsWithoutGradient,
+  kF83LossGradientOverAllTokens,
+  kF84RepeatedTokenOverwrites,
 };
 
 /// One row of the register.

@@ -6,6 +6,7 @@
 #include "src/ops/linear.h"
 #include "src/ops/norm.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 
 namespace sparity::model {
@@ -120,6 +121,8 @@ at::Tensor Mla::forward(const at::Tensor& x, const ForwardContext& context,
   const bool sparse = context.attention == core::AttentionMode::kSparse;
   at::Tensor selected;
   if (sparse || indexer_probe.wants("scores") || indexer_probe.wants("topk_indices")) {
+    // The loss of the language model never reaches the indexer (spec 4.2).
+    const at::NoGradGuard no_gradients;
     selected = indexer.forward(x, q_latent, context, indexer_probe);
   }
   const ops::AttentionResult attention = sparse ? ops::sparse_attention(operands, selected)

@@ -25,13 +25,15 @@ LayerState Model::run_layer(std::int64_t layer, const LayerState& state,
   const LayerState next =
       layers_[static_cast<std::size_t>(layer)].forward(state, context, probe.layer(layer));
   const std::string name = "layers." + std::to_string(layer);
-  probe.sum_gradient(name, {next.hidden, next.residual});
-  if (!probe.wants(name)) {
-    return next;
+  if (probe.wants(name)) {
+    const at::Tensor stream = stream_of(next);
+    const at::Tensor seen = probe(name, stream);
+    if (!seen.is_same(stream)) {
+      return {seen, {}};
+    }
   }
-  const at::Tensor stream = stream_of(next);
-  const at::Tensor seen = probe(name, stream);
-  return seen.is_same(stream) ? next : LayerState{seen, {}};
+  probe.sum_gradient(name, {next.hidden, next.residual});
+  return next;
 }
 
 at::Tensor Model::forward(const tensors::Inputs& inputs, const ForwardOptions& options,

@@ -1,10 +1,16 @@
 #include "src/ops/moe.h"
 
 #include "src/core/fault.h"
-#include "src/tensors/at_dtype.h"
+#include "src/ops/linear.h"
+#include "src/ops/parallel.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
 
 namespace sparity::ops {
 
@@ -12,6 +18,8 @@ namespace {
 
 using core::Fault;
 using core::planted;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
 
 /// (token, slot) pairs in order of expert: pair = token · K + slot.
 struct ExpertOrder {
@@ -44,36 +52,152 @@ MlpWeights effective(const MlpWeights& expert) {
              : expert;
 }
 
+/// One matrix product covers this many tokens of an expert. Fixed, so that no bit depends on the
+/// number of threads.
+constexpr std::int64_t kTokens = 64;
+
+/// Some of an expert's tokens.
+struct Job {
+  std::size_t expert;
+  std::int64_t begin;  // in `pairs`
+  std::int64_t count;
+};
+
+std::vector<Job> jobs_of(const ExpertOrder& order) {
+  std::vector<Job> jobs;
+  for (std::size_t e = 0; e + 1 < order.begin.size(); ++e) {
+    for (std::int64_t at = order.begin[e]; at < order.begin[e + 1]; at += kTokens) {
+      jobs.push_back({e, at, std::min(kTokens, order.begin[e + 1] - at)});
+    }
+  }
+  return jobs;
+}
+
+/// Sum over slots, in their order, of rows [N · K, D] → [N, D].
+at::Tensor sum_of_slots(const at::Tensor& rows, std::int64_t slots) {
+  const at::Tensor by_token = rows.view({-1, slots, rows.size(1)});
+  at::Tensor sum = at::zeros({by_token.size(0), rows.size(1)}, rows.options());
+  for (std::int64_t slot = 0; slot < slots; ++slot) {
+    sum.add_(by_token.select(1, slot));
+    if (planted(Fault::kF48AccumulatesInBf16)) {
+      sum = sum.to(at::kBFloat16).to(rows.scalar_type());
+    }
+  }
+  return sum;
+}
+
+/// x [N, D], weights [N · K, 1] wide → [N, D] wide.
+at::Tensor forward_experts(const at::Tensor& x, const at::Tensor& weights, std::int64_t slots,
+                           const ExpertOrder& order, const std::vector<MlpWeights>& experts) {
+  const at::Tensor weighted = at::empty({weights.size(0), x.size(1)}, weights.options());
+  const std::vector<Job> jobs = jobs_of(order);
+  for_each_item(std::ssize(jobs), [&](std::int64_t i) {
+    const Job& job = jobs[static_cast<std::size_t>(i)];
+    const at::Tensor pairs = order.pairs.narrow(0, job.begin, job.count);
+    const at::Tensor output =
+        mlp(x.index_select(0, pairs.div(slots, "floor")), effective(experts[job.expert]));
+    weighted.index_copy_(0, pairs,
+                         output.to(weights.scalar_type()).mul_(weights.index_select(0, pairs)));
+  });
+  return sum_of_slots(weighted, slots);
+}
+
+/// Where the backward of every expert writes.
+struct ExpertGradients {
+  at::Tensor pairs;    // [N · K, D] wide: of each pair's token
+  at::Tensor weights;  // [N · K, 1] wide
+  std::vector<MlpWeights> experts;
+};
+
+/// The backward of one expert over all of its tokens. x [N, D], dy [N, D] wide.
+void expert_backward(const at::Tensor& x, const at::Tensor& weights, const at::Tensor& dy,
+                     const at::Tensor& pairs, std::int64_t slots, const MlpWeights& expert,
+                     ExpertGradients& gradients, MlpWeights& own) {
+  const at::ScalarType activation = x.scalar_type();
+  const at::Tensor tokens = pairs.div(slots, "floor");
+  const at::Tensor rows = x.index_select(0, tokens);
+  const at::Tensor gate = linear(rows, expert.gate_proj);
+  const at::Tensor up = linear(rows, expert.up_proj);
+  const at::Tensor hidden = swiglu(gate, up);
+  const at::Tensor back = dy.index_select(0, tokens);
+  const at::Tensor output = linear(hidden, expert.down_proj);
+  if (!planted(Fault::kF82RoutingWeightsWithoutGradient)) {
+    gradients.weights.index_copy_(0, pairs, back.mul(output).sum(1, true));
+  }
+  const at::Tensor d_output = back.mul(weights.index_select(0, pairs)).to(activation);
+  const SwigluGradients inner = swiglu_backward(gate, up, at::mm(d_output, expert.down_proj));
+  own = {at::mm(inner.gate.t(), rows), at::mm(inner.up.t(), rows), at::mm(d_output.t(), hidden)};
+  gradients.pairs.index_copy_(0, pairs,
+                              at::mm(inner.gate, expert.gate_proj)
+                                  .to(dy.scalar_type())
+                                  .add_(at::mm(inner.up, expert.up_proj)));
+}
+
+std::vector<MlpWeights> as_experts(at::TensorList matrices) {
+  std::vector<MlpWeights> experts;
+  for (std::size_t i = 0; i + 2 < matrices.size(); i += 3) {
+    experts.push_back({matrices[i], matrices[i + 1], matrices[i + 2]});
+  }
+  return experts;
+}
+
+/// Saves its inputs alone; what lies between is computed again, expert by expert.
+struct RoutedExperts : torch::autograd::Function<RoutedExperts> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
+                            const at::Tensor& weights, const at::Tensor& indices,
+                            at::TensorList matrices) {
+    variable_list saved = {x, weights, indices};
+    saved.insert(saved.end(), matrices.begin(), matrices.end());
+    context->save_for_backward(saved);
+    const std::vector<MlpWeights> experts = as_experts(matrices);
+    return forward_experts(x.reshape({-1, x.size(2)}), weights.reshape({-1, 1}), indices.size(2),
+                           sort_by_expert(indices, experts.size()), experts)
+        .view(x.sizes());
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& arrived) {
+    const variable_list saved = context->get_saved_variables();
+    const at::Tensor x = saved[0].reshape({-1, saved[0].size(2)});
+    const at::Tensor weights = saved[1].reshape({-1, 1});
+    const std::int64_t slots = saved[2].size(2);
+    const std::vector<MlpWeights> experts = as_experts(at::TensorList(saved).slice(3));
+    const ExpertOrder order = sort_by_expert(saved[2], experts.size());
+    const at::Tensor dy = arrived[0].reshape(x.sizes()).contiguous();
+    ExpertGradients gradients{at::zeros({weights.size(0), x.size(1)}, weights.options()),
+                              at::zeros_like(weights), std::vector<MlpWeights>(experts.size())};
+    for_each_item(std::ssize(experts), [&](std::int64_t i) {
+      const auto e = static_cast<std::size_t>(i);
+      const std::int64_t count = order.begin[e + 1] - order.begin[e];
+      const bool left_out =
+          planted(Fault::kF79LastExpertWithoutGradient) && e + 1 == experts.size();
+      if (count == 0 || left_out) {
+        gradients.experts[e] = {at::zeros_like(experts[e].gate_proj),
+                                at::zeros_like(experts[e].up_proj),
+                                at::zeros_like(experts[e].down_proj)};
+        return;
+      }
+      expert_backward(x, weights, dy, order.pairs.narrow(0, order.begin[e], count), slots,
+                      effective(experts[e]), gradients, gradients.experts[e]);
+    });
+    variable_list result = {
+        sum_of_slots(gradients.pairs, slots).to(x.scalar_type()).view(saved[0].sizes()),
+        gradients.weights.view(saved[1].sizes()), at::Tensor()};
+    for (const MlpWeights& expert : gradients.experts) {
+      result.insert(result.end(), {expert.gate_proj, expert.up_proj, expert.down_proj});
+    }
+    return result;
+  }
+};
+
 }  // namespace
 
 at::Tensor routed_experts(const at::Tensor& x, const Routing& routing,
                           const std::vector<MlpWeights>& experts) {
-  const std::int64_t width = x.size(2);
-  const std::int64_t slots = routing.indices.size(2);
-  const at::ScalarType wide = tensors::at_least_f32(x.scalar_type());
-  const at::Tensor rows = x.reshape({-1, width});
-  const ExpertOrder order = sort_by_expert(routing.indices, experts.size());
-  const at::Tensor weights = routing.weights.reshape({-1, 1});
-  at::Tensor weighted = at::empty({rows.size(0) * slots, width}, x.options().dtype(wide));
-  for (std::size_t e = 0; e < experts.size(); ++e) {
-    const std::int64_t count = order.begin[e + 1] - order.begin[e];
-    if (count == 0) {
-      continue;
-    }
-    const at::Tensor pairs = order.pairs.narrow(0, order.begin[e], count);
-    const at::Tensor tokens = pairs.div(slots, "floor");
-    const at::Tensor output = mlp(rows.index_select(0, tokens), effective(experts[e]));
-    weighted.index_copy_(0, pairs, output.to(wide).mul(weights.index_select(0, pairs)));
+  variable_list matrices;
+  for (const MlpWeights& expert : experts) {
+    matrices.insert(matrices.end(), {expert.gate_proj, expert.up_proj, expert.down_proj});
   }
-  const at::Tensor by_token = weighted.view({rows.size(0), slots, width});
-  at::Tensor sum = at::zeros({rows.size(0), width}, weighted.options());
-  for (std::int64_t slot = 0; slot < slots; ++slot) {
-    sum.add_(by_token.select(1, slot));
-    if (planted(Fault::kF48AccumulatesInBf16)) {
-      sum = sum.to(at::kBFloat16).to(wide);
-    }
-  }
-  return sum.view(x.sizes());
+  return RoutedExperts::apply(x, routing.weights, routing.indices, at::TensorList(matrices));
 }
 
 }  // namespace sparity::ops

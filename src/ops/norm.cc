@@ -2,11 +2,14 @@
 
 #include "src/core/fault.h"
 #include "src/ops/dispatch.h"
+#include "src/ops/norm_backward.h"
 #include "src/tensors/at_dtype.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros_like.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
 
@@ -16,6 +19,8 @@ namespace {
 
 using core::Fault;
 using core::planted;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
 
 /// A parallel_for over rows gives each thread at least this many elements.
 constexpr std::int64_t kElementsPerTask = 16384;
@@ -99,9 +104,7 @@ void spoil_input(const at::Tensor& x) {
   }
 }
 
-}  // namespace
-
-at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double eps) {
+at::Tensor rms_norm_values(const at::Tensor& x, const at::Tensor& gain, double eps) {
   if (planted(Fault::kF42NormOverWrongAxis) && x.dim() > 1) {
     return norm_over_tokens(x, gain, eps);
   }
@@ -123,16 +126,8 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double eps) {
   return y;
 }
 
-NormedResidual add_rms_norm(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& gain,
-                            double eps) {
-  const at::ScalarType wide = tensors::at_least_f32(x.scalar_type());
-  const at::Tensor sum = x.to(wide).add(residual.to(wide));
-  const at::Tensor normed = rms_norm(sum, gain, eps);
-  return {normed.to(x.scalar_type()), sum.to(x.scalar_type())};
-}
-
-at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& gain, const at::Tensor& bias,
-                      double eps) {
+at::Tensor layer_norm_values(const at::Tensor& x, const at::Tensor& gain, const at::Tensor& bias,
+                             double eps) {
   const at::Tensor input = x.contiguous();
   const at::ScalarType wide = tensors::at_least_f32(x.scalar_type());
   const at::Tensor wide_gain = gain.to(wide).contiguous();
@@ -158,6 +153,95 @@ at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& gain, const at::Ten
       }
     });
   });
+}
+
+at::Tensor widened(const at::Tensor& x) {
+  return x.to(tensors::at_least_f32(x.scalar_type())).contiguous();
+}
+
+struct RmsNorm : torch::autograd::Function<RmsNorm> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& gain,
+                            double eps) {
+    context->save_for_backward({x, gain});
+    context->saved_data["eps"] = eps;
+    return rms_norm_values(x, gain, eps);
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const at::Tensor& x = saved[0];
+    const NormGradients found =
+        rms_norm_backward(widened(x), saved[1].to(tensors::at_least_f32(x.scalar_type())),
+                          context->saved_data["eps"].toDouble(), widened(gradients[0]));
+    return {found.x.to(x.scalar_type()), found.gain.to(saved[1].scalar_type()), at::Tensor()};
+  }
+};
+
+/// Both summands receive the same gradient: the norm's, of the unrounded sum, plus the stream's.
+struct AddRmsNorm : torch::autograd::Function<AddRmsNorm> {
+  static variable_list forward(AutogradContext* context, const at::Tensor& x,
+                               const at::Tensor& residual, const at::Tensor& gain, double eps) {
+    context->save_for_backward({x, residual, gain});
+    context->set_materialize_grads(false);
+    context->saved_data["eps"] = eps;
+    const at::Tensor sum = widened(x).add(widened(residual));
+    return {rms_norm_values(sum, gain, eps).to(x.scalar_type()), sum.to(x.scalar_type())};
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const at::Tensor& x = saved[0];
+    const at::Tensor sum = widened(x).add(widened(saved[1]));
+    NormGradients found;
+    if (gradients[0].defined()) {
+      found = rms_norm_backward(sum, saved[2].to(sum.scalar_type()),
+                                context->saved_data["eps"].toDouble(), widened(gradients[0]));
+      found.gain = found.gain.to(saved[2].scalar_type());
+    } else {
+      found.x = at::zeros_like(sum);
+    }
+    if (gradients[1].defined() && !planted(Fault::kF74ResidualDetached)) {
+      found.x.add_(gradients[1]);
+    }
+    const at::Tensor both = found.x.to(x.scalar_type());
+    return {both, both, found.gain, at::Tensor()};
+  }
+};
+
+struct LayerNorm : torch::autograd::Function<LayerNorm> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& gain,
+                            const at::Tensor& bias, double eps) {
+    context->save_for_backward({x, gain, bias});
+    context->saved_data["eps"] = eps;
+    return layer_norm_values(x, gain, bias, eps);
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const at::Tensor& x = saved[0];
+    const NormGradients found =
+        layer_norm_backward(widened(x), saved[1].to(tensors::at_least_f32(x.scalar_type())),
+                            context->saved_data["eps"].toDouble(), widened(gradients[0]));
+    return {found.x.to(x.scalar_type()), found.gain.to(saved[1].scalar_type()),
+            found.bias.to(saved[2].scalar_type()), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double eps) {
+  return RmsNorm::apply(x, gain, eps);
+}
+
+NormedResidual add_rms_norm(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& gain,
+                            double eps) {
+  const variable_list both = AddRmsNorm::apply(x, residual, gain, eps);
+  return {both[0], both[1]};
+}
+
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& gain, const at::Tensor& bias,
+                      double eps) {
+  return LayerNorm::apply(x, gain, bias, eps);
 }
 
 }  // namespace sparity::ops

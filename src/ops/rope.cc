@@ -7,6 +7,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <cmath>
@@ -18,6 +19,8 @@ namespace {
 
 using core::Fault;
 using core::planted;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
 
 /// YaRN's m(a).
 double mscale_of(double factor, double a) {
@@ -55,19 +58,19 @@ struct YarnRamp {
 };
 
 /// x [B, S, heads, Dr] → the same shape; pair i of a head is (x[first(i)], x[second(i)]).
+/// `backwards` turns by the opposite angles.
 template <bool kInterleaved>
-at::Tensor rotate(const at::Tensor& x, const RotaryTable& table) {
+at::Tensor rotate_values(const at::Tensor& x, const at::Tensor& table, bool backwards) {
   const at::Tensor input = x.contiguous();
   at::Tensor y = at::empty_like(input);
   const std::int64_t heads = x.size(2);
   const std::int64_t pairs = x.size(3) / 2;
-  const bool backwards = planted(Fault::kF03bRopeSignFlipped);
   dispatch_activation(x.scalar_type(), [&](auto tag) {
     using T = decltype(tag);
     using W = Wide<T>;
     const T* in = input.const_data_ptr<T>();
     T* out = y.mutable_data_ptr<T>();
-    const W* cos_sin = table.cos_sin.const_data_ptr<W>();
+    const W* cos_sin = table.const_data_ptr<W>();
     at::parallel_for(0, x.size(0) * x.size(1), 64, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t token = begin; token < end; ++token) {
         const W* angle = cos_sin + token * pairs * 2;
@@ -88,6 +91,28 @@ at::Tensor rotate(const at::Tensor& x, const RotaryTable& table) {
     });
   });
   return y;
+}
+
+/// The transpose of a rotation, scaled by the table's factor, is the one by the opposite angle.
+template <bool kInterleaved>
+struct Rotate : torch::autograd::Function<Rotate<kInterleaved>> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
+                            const at::Tensor& table) {
+    context->save_for_backward({table});
+    return rotate_values<kInterleaved>(x, table, planted(Fault::kF03bRopeSignFlipped));
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const at::Tensor table = context->get_saved_variables()[0];
+    const bool backwards =
+        !planted(Fault::kF03bRopeSignFlipped) && !planted(Fault::kF80RopeBackwardTurnsForward);
+    return {rotate_values<kInterleaved>(gradients[0], table, backwards), at::Tensor()};
+  }
+};
+
+template <bool kInterleaved>
+at::Tensor rotate(const at::Tensor& x, const RotaryTable& table) {
+  return Rotate<kInterleaved>::apply(x, table.cos_sin);
 }
 
 }  // namespace

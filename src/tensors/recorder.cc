@@ -19,10 +19,6 @@ bool glob_matches(const std::string& glob, const std::string& name) {
   return fnmatch(glob.c_str(), name.c_str(), 0) == 0;
 }
 
-bool any_matches(const std::vector<std::string>& globs, const std::string& name) {
-  return std::ranges::any_of(globs, [&](const auto& glob) { return glob_matches(glob, name); });
-}
-
 void check_forced_shape(const std::string& name, at::IntArrayRef expected, at::IntArrayRef found) {
   SPARITY_CHECK_INPUT(expected == found,
                       fmt::format("forced '{}': expected shape [{}], found [{}]", name,
@@ -31,25 +27,25 @@ void check_forced_shape(const std::string& name, at::IntArrayRef expected, at::I
 
 }  // namespace
 
-Recorder::Recorder(std::vector<std::string> capture_globs, std::vector<std::string> gradient_globs)
-    : globs_(std::move(capture_globs)), gradient_globs_(std::move(gradient_globs)) {}
+std::string gradient_name(const std::string& name) { return "grad." + name; }
+
+Recorder::Recorder(std::vector<std::string> capture_globs) : globs_(std::move(capture_globs)) {}
 
 void Recorder::force(std::string name, at::Tensor value) {
   forced_[std::move(name)] = std::move(value);
 }
 
-void Recorder::force_gradient(std::string name, at::Tensor gradient) {
-  forced_gradients_[std::move(name)] = std::move(gradient);
-}
-
-bool Recorder::matches(const std::string& name) const { return any_matches(globs_, name); }
-
-bool Recorder::watches_gradient(const std::string& name) const {
-  return forced_gradients_.contains(name) || any_matches(gradient_globs_, name);
+bool Recorder::matches(const std::string& name) const {
+  return std::ranges::any_of(globs_, [&](const auto& glob) { return glob_matches(glob, name); });
 }
 
 bool Recorder::wants(const std::string& name) const {
   return forced_.contains(name) || matches(name);
+}
+
+bool Recorder::visited(const std::string& name) const {
+  return std::ranges::find(order_, name) != order_.end() ||
+         std::ranges::find(gradient_order_, name) != gradient_order_.end();
 }
 
 at::Tensor Recorder::replacement(const std::string& name, const at::Tensor& value) const {
@@ -58,56 +54,50 @@ at::Tensor Recorder::replacement(const std::string& name, const at::Tensor& valu
     return value;
   }
   check_forced_shape(name, value.sizes(), forced->second.sizes());
-  return replace_value(value, forced->second.to(value.scalar_type()));
+  return forced->second.to(value.scalar_type());
 }
 
 void Recorder::capture_gradient(const std::string& name, const at::Tensor& gradient) {
-  if (any_matches(gradient_globs_, name)) {
-    gradient_order_.push_back(name);
-    gradients_[name] = gradient.detach().clone(at::MemoryFormat::Contiguous);
+  gradient_order_.push_back(name);
+  if (matches(name)) {
+    captured_[name] = gradient.detach().clone(at::MemoryFormat::Contiguous);
   }
-}
-
-at::Tensor Recorder::gradient_to_pass_on(const std::string& name,
-                                         const at::Tensor& gradient) const {
-  const auto forced = forced_gradients_.find(name);
-  if (forced == forced_gradients_.end()) {
-    return gradient;
-  }
-  check_forced_shape("grad." + name, gradient.sizes(), forced->second.sizes());
-  return forced->second.to(gradient.scalar_type());
 }
 
 at::Tensor Recorder::visit(Pass pass, const std::string& name, const at::Tensor& value) {
-  const at::Tensor result = replacement(name, value);
+  at::Tensor result = replacement(name, value);
+  if (!result.is_same(value)) {
+    result = replace_value(value, result);
+  }
   if (pass == Pass::kFirst) {
     order_.push_back(name);
     if (matches(name)) {
       captured_[name] = result.detach().clone(at::MemoryFormat::Contiguous);
     }
   }
-  if (result.requires_grad() && watches_gradient(name)) {
-    result.register_hook([this, name](const at::Tensor& gradient) {
-      capture_gradient(name, gradient);
-      return gradient_to_pass_on(name, gradient);
+  if (const std::string back = gradient_name(name); result.requires_grad() && wants(back)) {
+    result.register_hook([this, back](const at::Tensor& gradient) {
+      capture_gradient(back, gradient);
+      return replacement(back, gradient);
     });
   }
   return result;
 }
 
 void Recorder::visit_sum_gradient(const std::string& name, const std::vector<at::Tensor>& parts) {
-  if (!watches_gradient(name)) {
+  const std::string back = gradient_name(name);
+  if (!wants(back)) {
     return;
   }
   // Another name may stand for an earlier part: the last one is captured.
   for (std::size_t i = 0; i < parts.size(); ++i) {
     if (parts[i].requires_grad()) {
       parts[i].register_hook(
-          [this, name, last = i + 1 == parts.size()](const at::Tensor& gradient) {
+          [this, back, last = i + 1 == parts.size()](const at::Tensor& gradient) {
             if (last) {
-              capture_gradient(name, gradient);
+              capture_gradient(back, gradient);
             }
-            return gradient_to_pass_on(name, gradient);
+            return replacement(back, gradient);
           });
     }
   }
@@ -140,7 +130,8 @@ at::Tensor Recorder::visit_tile(Pass pass, const std::string& name, std::int64_t
 std::vector<std::string> Recorder::unmatched_globs() const {
   std::vector<std::string> unmatched;
   for (const std::string& glob : globs_) {
-    if (std::ranges::none_of(order_, [&](const auto& name) { return glob_matches(glob, name); })) {
+    const auto matched = [&](const std::string& name) { return glob_matches(glob, name); };
+    if (std::ranges::none_of(order_, matched) && std::ranges::none_of(gradient_order_, matched)) {
       unmatched.push_back(glob);
     }
   }
@@ -150,7 +141,7 @@ std::vector<std::string> Recorder::unmatched_globs() const {
 std::vector<std::string> Recorder::unused_forces() const {
   std::vector<std::string> unused;
   for (const auto& [name, value] : forced_) {
-    if (std::ranges::find(order_, name) == order_.end()) {
+    if (!visited(name)) {
       unused.push_back(name);
     }
   }

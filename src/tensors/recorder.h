@@ -8,24 +8,22 @@
 
 namespace sparity::tensors {
 
+/// The name under which the gradient of the intermediate `name` is captured and forced.
+std::string gradient_name(const std::string& name);  // "grad." + name
+
 /// The sink that captures and replaces. Capturing is inert: values and gradients are copied out,
 /// never changed. Must outlive the backward pass of what it has seen.
 class Recorder : public ProbeSink {
  public:
-  /// Captures every name that one of the globs matches (as fnmatch does: `*` crosses dots), and the
-  /// gradient of every name that one of `gradient_globs` matches.
-  explicit Recorder(std::vector<std::string> capture_globs = {},
-                    std::vector<std::string> gradient_globs = {});
+  /// Captures every name that one of the globs matches (as fnmatch does: `*` crosses dots), be it
+  /// of a value or of a gradient.
+  explicit Recorder(std::vector<std::string> capture_globs = {});
 
   /// From now on `name` is replaced by `value` (converted to the dtype of what it replaces). Throws
-  /// (exit code 5) when it is visited with another shape.
-  /// Gradients pass a replaced value as if it had not been replaced.
+  /// (exit code 5) when it is visited with another shape. Gradients pass a replaced value as if it
+  /// had not been replaced. A replaced gradient is captured as it arrived, so with every gradient
+  /// forced each captured one shows the error of a single step.
   void force(std::string name, at::Tensor value);
-
-  /// From now on what flows back from `name` is `gradient` (converted likewise), whatever reached
-  /// it. What reached it is what is captured, so with every gradient forced each captured one shows
-  /// the error of a single step. Throws (exit code 5) on another shape, during backward.
-  void force_gradient(std::string name, at::Tensor gradient);
 
   at::Tensor visit(Pass pass, const std::string& name, const at::Tensor& value) override;
   void visit_sum_gradient(const std::string& name, const std::vector<at::Tensor>& parts) override;
@@ -33,12 +31,11 @@ class Recorder : public ProbeSink {
                         const at::Tensor& tile) override;
   bool wants(const std::string& name) const override;
 
+  /// A gradient that never arrived is absent.
   const std::map<std::string, at::Tensor>& captured() const { return captured_; }
-  /// Every visited name, in execution order, captured or not.
+  /// Every visited value's name, in execution order, captured or not.
   const std::vector<std::string>& order() const { return order_; }
-  /// Captured gradients; a name that none reached is absent.
-  const std::map<std::string, at::Tensor>& gradients() const { return gradients_; }
-  /// Names in the order in which their gradients were captured.
+  /// Names of gradients, in order of arrival; of those that are captured or forced.
   const std::vector<std::string>& gradient_order() const { return gradient_order_; }
   /// Globs that matched nothing, and forced names that were never visited.
   std::vector<std::string> unmatched_globs() const;
@@ -46,17 +43,13 @@ class Recorder : public ProbeSink {
 
  private:
   bool matches(const std::string& name) const;
-  bool watches_gradient(const std::string& name) const;
+  bool visited(const std::string& name) const;
   at::Tensor replacement(const std::string& name, const at::Tensor& value) const;
   void capture_gradient(const std::string& name, const at::Tensor& gradient);
-  at::Tensor gradient_to_pass_on(const std::string& name, const at::Tensor& gradient) const;
 
   std::vector<std::string> globs_;
-  std::vector<std::string> gradient_globs_;
   std::map<std::string, at::Tensor> forced_;
-  std::map<std::string, at::Tensor> forced_gradients_;
   std::map<std::string, at::Tensor> captured_;
-  std::map<std::string, at::Tensor> gradients_;
   std::vector<std::string> order_;
   std::vector<std::string> gradient_order_;
 };
