@@ -1,5 +1,6 @@
 #include "suites/cases/bound_model.h"
 
+#include "reference/model/gradients.h"
 #include "reference/model/loss.h"
 #include "reference/model/mask.h"
 #include "reference/model/model.h"
@@ -7,6 +8,8 @@
 #include "src/model/model.h"
 #include "src/ops/loss.h"
 #include "src/tensors/at_dtype.h"
+
+#include <ATen/core/grad_mode.h>
 
 #include <utility>
 #include <variant>
@@ -35,10 +38,46 @@ reference::ReferenceModel bind_reference(const tensors::Checkpoint& checkpoint, 
       recipe);
 }
 
+/// `src` over weights in the dtypes of a run.
+struct Candidate {
+  core::ModelConfig config;
+  core::TensorManifest manifest;
+  tensors::WeightStore weights;
+  model::Model model;
+
+  Candidate(const tensors::Checkpoint& checkpoint, core::Dtype dtype, core::Recipe recipe)
+      : config(checkpoint.config),
+        manifest(checkpoint.manifest),
+        weights(checkpoint.weights.rounded(manifest, dtype, recipe)),
+        model(config, weights) {}
+};
+
+GradientRun candidate_backward(const Candidate& candidate, const tensors::Inputs& inputs,
+                               const model::ForwardOptions& options, const tensors::Probe& probe,
+                               const at::Tensor& cotangent) {
+  const at::AutoGradMode with_gradients(true);
+  const tensors::WeightStore leaves = candidate.weights.as_leaves(candidate.manifest);
+  const at::Tensor logits = model::Model(candidate.config, leaves).forward(inputs, options, probe);
+  GradientRun run{logits.detach(), {}, {}};
+  if (cotangent.defined()) {
+    logits.backward(cotangent.to(logits.scalar_type()));
+  } else {
+    run.loss = candidate_loss(logits, inputs);
+    run.loss.loss.backward();
+    run.loss.loss = run.loss.loss.detach();
+  }
+  for (const auto& [name, leaf] : leaves.tensors()) {
+    if (leaf.grad().defined()) {
+      run.parameters.emplace(name, leaf.grad());
+    }
+  }
+  return run;
+}
+
 }  // namespace
 
 struct BoundModel::Side {
-  std::variant<model::Model, reference::ReferenceModel> implementation;
+  std::variant<Candidate, reference::ReferenceModel> implementation;
 };
 
 BoundModel BoundModel::candidate(const tensors::Checkpoint& checkpoint, core::Dtype dtype,
@@ -46,8 +85,7 @@ BoundModel BoundModel::candidate(const tensors::Checkpoint& checkpoint, core::Dt
   SPARITY_CHECK_INPUT(recipe == core::Recipe::kOfficial || dtype != core::Dtype::kBF16,
                       "--recipe: the implementation `src` rounds bfloat16 as the official recipe "
                       "does; expected official, found hf");
-  return BoundModel(std::make_shared<Side>(Side{model::Model(
-      checkpoint.config, checkpoint.weights.rounded(checkpoint.manifest, dtype, recipe))}));
+  return BoundModel(std::make_shared<Side>(Side{Candidate(checkpoint, dtype, recipe)}));
 }
 
 BoundModel BoundModel::baseline(const tensors::Checkpoint& checkpoint, core::Dtype dtype,
@@ -63,15 +101,15 @@ BoundModel BoundModel::truth(const tensors::Checkpoint& checkpoint, core::Dtype 
 }
 
 at::ScalarType BoundModel::activation() const {
-  const auto* candidate = std::get_if<model::Model>(&side_->implementation);
-  return candidate != nullptr ? candidate->activation()
+  const auto* candidate = std::get_if<Candidate>(&side_->implementation);
+  return candidate != nullptr ? candidate->model.activation()
                               : std::get<reference::ReferenceModel>(side_->implementation).compute;
 }
 
 at::Tensor BoundModel::forward(const tensors::Inputs& inputs, core::AttentionMode attention,
                                const tensors::Probe& probe) const {
-  if (const auto* candidate = std::get_if<model::Model>(&side_->implementation)) {
-    return candidate->forward(inputs, {.attention = attention}, probe);
+  if (const auto* candidate = std::get_if<Candidate>(&side_->implementation)) {
+    return candidate->model.forward(inputs, {.attention = attention}, probe);
   }
   return reference::forward(std::get<reference::ReferenceModel>(side_->implementation), inputs,
                             {.attention = attention}, probe);
@@ -80,10 +118,10 @@ at::Tensor BoundModel::forward(const tensors::Inputs& inputs, core::AttentionMod
 StreamState BoundModel::layer_forward(std::int64_t index, const StreamState& state,
                                       const tensors::Inputs& inputs, core::AttentionMode attention,
                                       const tensors::Probe& probe) const {
-  if (const auto* candidate = std::get_if<model::Model>(&side_->implementation)) {
-    return as_stream(candidate->layer_forward(index,
-                                              in_dtype<model::LayerState>(state, activation()),
-                                              inputs, {.attention = attention}, probe));
+  if (const auto* candidate = std::get_if<Candidate>(&side_->implementation)) {
+    return as_stream(
+        candidate->model.layer_forward(index, in_dtype<model::LayerState>(state, activation()),
+                                       inputs, {.attention = attention}, probe));
   }
   const auto& model = std::get<reference::ReferenceModel>(side_->implementation);
   const reference::RotaryTable table =
@@ -91,6 +129,21 @@ StreamState BoundModel::layer_forward(std::int64_t index, const StreamState& sta
   return as_stream(reference::layer_forward(
       model, index, in_dtype<reference::LayerState>(state, activation()),
       reference::valid_pairs(inputs), table, {.attention = attention}, probe));
+}
+
+GradientRun BoundModel::backward(const tensors::Inputs& inputs, core::AttentionMode attention,
+                                 const tensors::Probe& probe, const at::Tensor& cotangent) const {
+  if (const auto* candidate = std::get_if<Candidate>(&side_->implementation)) {
+    return candidate_backward(*candidate, inputs, {.attention = attention}, probe, cotangent);
+  }
+  const auto& model = std::get<reference::ReferenceModel>(side_->implementation);
+  reference::Gradients found =
+      cotangent.defined()
+          ? reference::gradients_of(model, cotangent, inputs, {.attention = attention}, probe)
+          : reference::lm_gradients(model, inputs, {.attention = attention}, probe);
+  return {found.logits,
+          {found.loss.loss, found.loss.counted, found.loss.ignored},
+          std::move(found.parameters)};
 }
 
 LossValue candidate_loss(const at::Tensor& logits, const tensors::Inputs& inputs) {

@@ -8,7 +8,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <string>
 
 namespace sparity::cases {
 
@@ -16,6 +18,20 @@ namespace sparity::cases {
 struct StreamState {
   at::Tensor hidden;    // [B, S, D]
   at::Tensor residual;  // [B, S, D]; undefined before the first layer
+};
+
+/// The mean cross entropy that each side computes from its own logits.
+struct LossValue {
+  at::Tensor loss;  // [], float32 or float64
+  std::int64_t counted = 0;
+  std::int64_t ignored = 0;
+};
+
+/// One forward and backward pass.
+struct GradientRun {
+  at::Tensor logits;                             // [B, S, V]
+  LossValue loss;                                // its tensor undefined where a cotangent was given
+  std::map<std::string, at::Tensor> parameters;  // by checkpoint name; absent where none arrives
 };
 
 /// One side of a comparison: an implementation bound to a checkpoint's weights.
@@ -41,6 +57,11 @@ class BoundModel {
                             const tensors::Inputs& inputs, core::AttentionMode attention,
                             const tensors::Probe& probe = {}) const;
 
+  /// Gradients of every parameter: of the LM loss, or of Σ logits · `cotangent` [B, S, V] where
+  /// that is defined.
+  GradientRun backward(const tensors::Inputs& inputs, core::AttentionMode attention,
+                       const tensors::Probe& probe = {}, const at::Tensor& cotangent = {}) const;
+
   at::ScalarType activation() const;
 
  private:
@@ -50,12 +71,6 @@ class BoundModel {
   std::shared_ptr<const Side> side_;
 };
 
-/// The mean cross entropy that each side computes from its own logits.
-struct LossValue {
-  at::Tensor loss;  // [], float32 or float64
-  std::int64_t counted = 0;
-  std::int64_t ignored = 0;
-};
 LossValue candidate_loss(const at::Tensor& logits, const tensors::Inputs& inputs);
 LossValue reference_loss(const at::Tensor& logits, const tensors::Inputs& inputs);
 

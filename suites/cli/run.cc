@@ -4,11 +4,11 @@
 #include "suites/cases/bound_model.h"
 #include "suites/cli/build_info.h"
 #include "suites/cli/command.h"
+#include "suites/cli/run_output.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/isfinite.h>
 #include <c10/core/ScalarType.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -18,6 +18,7 @@
 #include <filesystem>
 #include <fnmatch.h>
 #include <map>
+#include <optional>
 #include <string>
 #include <sys/resource.h>
 #include <vector>
@@ -43,6 +44,7 @@ struct RunOptions {
   std::string force_names = "*";
   int threads = 0;
   int repeat = 0;
+  bool grads = false;
   bool json = false;
 };
 
@@ -80,45 +82,6 @@ void force_from_file(const RunOptions& options, tensors::Recorder& recorder) {
                                               options.force_names));
 }
 
-/// What a run leaves: named tensors in the file's dtypes, kept alive until written.
-class OutputFile {
- public:
-  explicit OutputFile(core::Dtype dtype)
-      : floating_(dtype == core::Dtype::kF64 ? at::kDouble : at::kFloat) {}
-
-  void add(const std::string& name, const at::Tensor& value) {
-    const at::Tensor stored =
-        (value.is_floating_point() ? value.to(floating_) : value).contiguous();
-    if (stored.is_floating_point() && !is_score(name) &&
-        !at::isfinite(stored).all().item().toBool()) {
-      non_finite_.push_back(name);
-    }
-    tensors_.emplace_back(name, stored);
-  }
-
-  void write(const std::string& path, std::map<std::string, std::string> metadata) const {
-    std::vector<core::TensorBytes> bytes;
-    for (const auto& [name, tensor] : tensors_) {
-      bytes.push_back({name, tensors::to_dtype(tensor.scalar_type()), tensor.sizes().vec(),
-                       tensors::bytes_of(tensor)});
-    }
-    metadata["non_finite"] = fmt::format("{}", fmt::join(non_finite_, ","));
-    core::write_safetensors(path, std::move(bytes), metadata);
-  }
-
-  const std::vector<std::string>& non_finite() const { return non_finite_; }
-
- private:
-  /// Names that hold −inf by definition: masked scores, and the lse of rows without a key.
-  static bool is_score(const std::string& name) {
-    return name.ends_with(".indexer.scores") || name.ends_with(".lse");
-  }
-
-  at::ScalarType floating_;
-  std::vector<std::pair<std::string, at::Tensor>> tensors_;
-  std::vector<std::string> non_finite_;
-};
-
 void check_options(const RunOptions& options) {
   SPARITY_CHECK_INPUT(
       options.device == "cpu",
@@ -132,6 +95,10 @@ bool wants_loss(const RunOptions& options, const tensors::Inputs& inputs) {
   SPARITY_CHECK_INPUT(
       options.loss != "lm" || inputs.labels.defined(),
       fmt::format("{}: 'labels': expected for --loss lm, found none", options.inputs));
+  SPARITY_CHECK_INPUT(
+      !options.grads || (inputs.labels.defined() && options.loss != "none"),
+      fmt::format("--grads: expected a loss to differentiate: 'labels' in {} and --loss lm",
+                  options.inputs));
   return options.loss != "none" && inputs.labels.defined();
 }
 
@@ -147,18 +114,18 @@ void warn(const std::vector<std::string>& warnings) {
   }
 }
 
-/// The timed forward passes of --repeat: one warm-up, then N.
-std::vector<double> timed_forwards(const RunOptions& options, const cases::BoundModel& model,
-                                   const tensors::Inputs& inputs) {
+/// Seconds of `pass`: `first` was run before; --repeat runs it once to warm up, then N times.
+template <typename RunPass>
+std::vector<double> timed(const RunOptions& options, double first, RunPass pass) {
   std::vector<double> seconds;
-  for (int i = 0; i <= options.repeat; ++i) {
+  for (int i = 0; i <= options.repeat && options.repeat > 0; ++i) {
     const Clock::time_point start = Clock::now();
-    model.forward(inputs, options.attention);
+    pass();
     if (i > 0) {
       seconds.push_back(seconds_since(start));
     }
   }
-  return seconds;
+  return seconds.empty() ? std::vector<double>{first} : seconds;
 }
 
 std::map<std::string, std::string> metadata_of(const RunOptions& options,
@@ -174,6 +141,79 @@ std::map<std::string, std::string> metadata_of(const RunOptions& options,
           {"trace_unmatched", fmt::format("{}", fmt::join(recorder.unmatched_globs(), ","))}};
 }
 
+/// What was computed, and how long it took.
+struct Computed {
+  at::Tensor logits;
+  std::optional<cases::LossValue> loss;
+  std::map<std::string, at::Tensor> gradients;  // by parameter
+  nlohmann::json seconds;
+};
+
+Computed compute(const RunOptions& options, const cases::BoundModel& model,
+                 const tensors::Inputs& inputs, tensors::Recorder& recorder) {
+  const bool with_loss = wants_loss(options, inputs);
+  const tensors::Probe probe(&recorder);
+  const auto forward = [&] { return model.forward(inputs, options.attention); };
+  Computed result;
+  const Clock::time_point start = Clock::now();
+  if (options.grads) {
+    cases::GradientRun run = model.backward(inputs, options.attention, probe);
+    const double first = seconds_since(start);
+    result.logits = run.logits;
+    result.loss = run.loss;
+    result.gradients = std::move(run.parameters);
+    result.seconds["forward_backward_seconds"] =
+        timed(options, first, [&] { model.backward(inputs, options.attention); });
+    return result;
+  }
+  result.logits = model.forward(inputs, options.attention, probe);
+  result.seconds["forward_seconds"] = timed(options, seconds_since(start), forward);
+  if (with_loss) {
+    result.loss = options.impl == "src" ? cases::candidate_loss(result.logits, inputs)
+                                        : cases::reference_loss(result.logits, inputs);
+  }
+  return result;
+}
+
+/// Every parameter that no gradient reaches, in checkpoint order.
+std::vector<std::string> without_gradient(const core::TensorManifest& manifest,
+                                          const std::map<std::string, at::Tensor>& gradients) {
+  std::vector<std::string> names;
+  for (const core::ParameterSpec& parameter : manifest.parameters()) {
+    if (!gradients.contains(parameter.name)) {
+      names.push_back(parameter.name);
+    }
+  }
+  return names;
+}
+
+void check_probed(const RunOptions& options, const tensors::Recorder& recorder) {
+  for (const std::string& name : recorder.unused_forces()) {
+    SPARITY_FAIL_INPUT(fmt::format("{}: 'trace.{}': no intermediate of that name to replace",
+                                   options.force, name));
+  }
+  for (const std::string& glob : recorder.unmatched_globs()) {
+    warn({fmt::format("--trace '{}' matches nothing", glob)});
+  }
+}
+
+RunOutput output_of(const RunOptions& options, const Computed& computed,
+                    const tensors::Recorder& recorder) {
+  RunOutput output(options.dtype);
+  output.add("logits", computed.logits);
+  if (computed.loss) {
+    output.add("lm_loss", computed.loss->loss);
+    output.add("loss", computed.loss->loss);
+  }
+  for (const auto& [name, gradient] : computed.gradients) {
+    output.add(tensors::gradient_name(name), gradient);
+  }
+  for (const auto& [name, value] : recorder.captured()) {
+    output.add(std::string(kTracePrefix) + name, value);
+  }
+  return output;
+}
+
 core::ExitCode run(const RunOptions& options) {
   check_options(options);
   if (options.threads > 0) {
@@ -183,7 +223,7 @@ core::ExitCode run(const RunOptions& options) {
   Clock::time_point start = Clock::now();
   const tensors::Checkpoint checkpoint = tensors::load_checkpoint(options.model);
   const tensors::Inputs inputs = tensors::read_inputs(options.inputs, checkpoint.config);
-  const bool with_loss = wants_loss(options, inputs);
+  wants_loss(options, inputs);
   const cases::BoundModel model = bind(options, checkpoint);
   const double load_seconds = seconds_since(start);
   warn(checkpoint.warnings);
@@ -193,48 +233,33 @@ core::ExitCode run(const RunOptions& options) {
   if (!options.force.empty()) {
     force_from_file(options, recorder);
   }
-  start = Clock::now();
-  const at::Tensor logits = model.forward(inputs, options.attention, tensors::Probe(&recorder));
-  std::vector<double> forward_seconds = {seconds_since(start)};
-  for (const std::string& name : recorder.unused_forces()) {
-    SPARITY_FAIL_INPUT(fmt::format("{}: 'trace.{}': no intermediate of that name to replace",
-                                   options.force, name));
-  }
-  for (const std::string& glob : recorder.unmatched_globs()) {
-    warn({fmt::format("--trace '{}' matches nothing", glob)});
-  }
+  const Computed computed = compute(options, model, inputs, recorder);
+  check_probed(options, recorder);
 
-  OutputFile file(options.dtype);
   std::map<std::string, std::string> metadata = metadata_of(options, checkpoint.config, recorder);
-  nlohmann::json summary;
-  file.add("logits", logits);
-  if (with_loss) {
-    const cases::LossValue loss = options.impl == "src" ? cases::candidate_loss(logits, inputs)
-                                                        : cases::reference_loss(logits, inputs);
-    file.add("lm_loss", loss.loss);
-    file.add("loss", loss.loss);
-    metadata["ignored_labels"] = std::to_string(loss.ignored);
-    summary["lm_loss"] = summary["loss"] = loss.loss.item().toDouble();
-    summary["ignored_labels"] = loss.ignored;
+  nlohmann::json summary = computed.seconds;
+  if (computed.loss) {
+    metadata["ignored_labels"] = std::to_string(computed.loss->ignored);
+    summary["lm_loss"] = summary["loss"] = computed.loss->loss.item().toDouble();
+    summary["ignored_labels"] = computed.loss->ignored;
   }
-  for (const auto& [name, value] : recorder.captured()) {
-    file.add(std::string(kTracePrefix) + name, value);
+  if (options.grads) {
+    const std::vector<std::string> none = without_gradient(checkpoint.manifest, computed.gradients);
+    metadata["no_grad"] = fmt::format("{}", fmt::join(none, ","));
+    summary["no_grad"] = none;
   }
-  if (options.repeat > 0) {
-    forward_seconds = timed_forwards(options, model, inputs);
-  }
+  const RunOutput output = output_of(options, computed, recorder);
   start = Clock::now();
-  file.write(options.out, metadata);
-  for (const std::string& name : file.non_finite()) {
+  output.write(options.out, metadata);
+  for (const std::string& name : output.non_finite()) {
     warn({fmt::format("'{}' holds values that are not finite", name)});
   }
   if (options.json) {
     summary["load_seconds"] = load_seconds;
-    summary["forward_seconds"] = forward_seconds;
     summary["write_seconds"] = seconds_since(start);
     summary["peak_resident_bytes"] = peak_resident_bytes();
     summary["threads"] = at::get_num_threads();
-    summary["non_finite"] = file.non_finite();
+    summary["non_finite"] = output.non_finite();
     summary["out"] = options.out;
     fmt::print("{}\n", summary.dump(2));
   }
@@ -245,8 +270,8 @@ core::ExitCode run(const RunOptions& options) {
 
 void add_run(CLI::App& app, Action& action) {
   const auto options = std::make_shared<RunOptions>();
-  CLI::App& command =
-      *app.add_subcommand("run", "One forward pass of a checkpoint, to a safetensors file");
+  CLI::App& command = *app.add_subcommand(
+      "run", "One forward pass of a checkpoint, and with --grads one back, to a safetensors file");
   command.add_option("--model", options->model, "Checkpoint folder")->required()->type_name("DIR");
   command
       .add_option(
@@ -269,9 +294,12 @@ void add_run(CLI::App& app, Action& action) {
   command
       .add_option("--loss", options->loss, "Loss to compute (default: lm when there are labels)")
       ->check(CLI::IsMember({"none", "lm"}));
+  command.add_flag("--grads", options->grads,
+                   "Also write the loss's gradient of every parameter, as grad.<parameter>");
   command
       .add_option("--trace", options->trace,
-                  "Also write the intermediates that this glob matches, as trace.<name>")
+                  "Also write the intermediates that this glob matches, as trace.<name>; with "
+                  "--grads their gradients are named grad.<name>")
       ->type_name("GLOB")
       ->allow_extra_args(false);
   command
@@ -283,7 +311,7 @@ void add_run(CLI::App& app, Action& action) {
                   "Only those of the file that this glob matches")
       ->type_name("GLOB");
   add_threads_option(command, options->threads);
-  command.add_option("--repeat", options->repeat, "Time N further forward passes after a warm-up")
+  command.add_option("--repeat", options->repeat, "Time N further passes after a warm-up")
       ->check(CLI::Range(1, 100000))
       ->type_name("N");
   command.add_flag("--json", options->json, "Print seconds, memory and losses as JSON");

@@ -2,6 +2,7 @@
 
 #include "suites/attention/attention_cases.h"
 #include "suites/block/block_cases.h"
+#include "suites/gradients/gradient_cases.h"
 #include "suites/indexer/indexer_cases.h"
 #include "suites/loss/loss_cases.h"
 #include "suites/masking/masking_cases.h"
@@ -26,7 +27,7 @@ constexpr std::array kSuites = {
     Suite{"selection", suites::selection_cases}, Suite{"attention", suites::attention_cases},
     Suite{"routing", suites::routing_cases},     Suite{"moe", suites::moe_cases},
     Suite{"block", suites::block_cases},         Suite{"model", suites::model_cases},
-    Suite{"loss", suites::loss_cases},
+    Suite{"loss", suites::loss_cases},           Suite{"gradients", suites::gradient_cases},
 };
 
 constexpr bool lists_every_name() {

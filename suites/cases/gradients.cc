@@ -1,0 +1,146 @@
+#include "suites/cases/gradients.h"
+
+#include "src/tensors/recorder.h"
+#include "suites/cases/case.h"
+#include "suites/judge/gates.h"
+#include "suites/judge/name_sets.h"
+
+#include <ATen/ops/stack.h>
+
+#include <algorithm>
+#include <iterator>
+#include <ranges>
+
+namespace sparity::cases {
+
+namespace {
+
+/// K of a whole backward pass: every layer's reductions, once forward and once back.
+std::int64_t reduction_length(const SuiteContext& context) {
+  return 2 * context.config().num_hidden_layers * context.reduction_length();
+}
+
+judge::Comparison judge_gradient(const SuiteContext& context, const std::string& name,
+                                 bool both_axes, const at::Tensor& candidate,
+                                 const at::Tensor& baseline, const at::Tensor& truth) {
+  judge::TensorClaim claim;
+  claim.tensor = name;
+  claim.direction = judge::Direction::kBackward;
+  claim.reduction_length = reduction_length(context);
+  claim.both_axes = both_axes;
+  claim.computed_in = context.options().dtype;
+  const judge::Tensor honest = judged(baseline);
+  return judge::compare(claim, judged(candidate), &honest, judged(truth));
+}
+
+/// Names whose gradient the truth has, last computed first.
+std::vector<std::string> way_back(const BackwardTrace& truth) {
+  std::vector<std::string> names;
+  for (const std::string& name : truth.trace.order | std::views::reverse) {
+    if (truth.trace.tensors.contains(tensors::gradient_name(name))) {
+      names.push_back(tensors::gradient_name(name));
+    }
+  }
+  return names;
+}
+
+/// A gradient that is absent on one side only is a failed comparison.
+void judge_names(const std::vector<std::string>& candidate, const std::vector<std::string>& truth,
+                 judge::CaseRecord& record) {
+  std::ranges::move(judge::compare_names(candidate, truth), std::back_inserter(record.comparisons));
+}
+
+std::vector<std::string> parameter_names(const BackwardTrace& side) {
+  std::vector<std::string> names;
+  for (const auto& [name, gradient] : side.parameters) {
+    names.push_back(tensors::gradient_name(name));
+  }
+  return names;
+}
+
+/// Parameters that are judged as one tensor.
+struct ParameterGroup {
+  std::string name;
+  bool matrix;
+  std::vector<std::string> members;
+};
+
+/// "….mlp.experts.7.up_proj.weight" → "….mlp.experts.up_proj.weight"; others keep their name.
+std::string group_name(const core::ParameterSpec& parameter) {
+  if (parameter.role != core::ParameterRole::kExpert) {
+    return parameter.name;
+  }
+  const std::size_t number = parameter.name.find(".experts.") + 8;
+  return parameter.name.substr(0, number) +
+         parameter.name.substr(parameter.name.find('.', number + 1));
+}
+
+/// In checkpoint order. A layer's experts go together: one that saw two tokens has a gradient of
+/// rank two, whose few independent errors scatter more than a ratio of two errors allows.
+std::vector<ParameterGroup> groups_of(const SuiteContext& context) {
+  std::vector<ParameterGroup> groups;
+  for (const core::ParameterSpec& parameter : context.checkpoint().manifest.parameters()) {
+    const std::string name = group_name(parameter);
+    auto found = std::ranges::find(groups, name, &ParameterGroup::name);
+    if (found == groups.end()) {
+      found = groups.insert(groups.end(), {name, parameter.shape.size() == 2, {}});
+    }
+    found->members.push_back(parameter.name);
+  }
+  return groups;
+}
+
+bool all_have(const BackwardTrace& side, const ParameterGroup& group) {
+  return std::ranges::all_of(
+      group.members, [&](const std::string& name) { return side.parameters.contains(name); });
+}
+
+/// The gradients of a group, [members, …] when there are several.
+at::Tensor stacked(const BackwardTrace& side, const ParameterGroup& group) {
+  std::vector<at::Tensor> gradients;
+  for (const std::string& name : group.members) {
+    gradients.push_back(side.parameters.at(name));
+  }
+  return gradients.size() == 1 ? gradients[0] : at::stack(gradients);
+}
+
+}  // namespace
+
+BackwardTrace trace_backward(const BoundModel& model, const BackwardPlan& plan) {
+  tensors::Recorder recorder({"*"});
+  for (const auto& [name, value] : plan.forced) {
+    recorder.force(name, value);
+  }
+  GradientRun run =
+      model.backward(plan.inputs, plan.attention, tensors::Probe(&recorder), plan.cotangent);
+  return {{recorder.order(), recorder.captured()}, std::move(run.parameters), run.loss};
+}
+
+void judge_intermediate_gradients(const SuiteContext& context, const BackwardSides& sides,
+                                  judge::CaseRecord& record) {
+  const std::vector<std::string> names = way_back(sides.truth);
+  const auto& candidate = sides.candidate.trace.tensors;
+  judge_names(way_back(sides.candidate), names, record);
+  for (const std::string& name : names) {
+    if (candidate.contains(name)) {
+      record.comparisons.push_back(judge_gradient(context, name, false, candidate.at(name),
+                                                  sides.baseline.trace.tensors.at(name),
+                                                  sides.truth.trace.tensors.at(name)));
+    }
+  }
+}
+
+void judge_parameter_gradients(const SuiteContext& context, const BackwardSides& sides,
+                               judge::CaseRecord& record) {
+  judge_names(parameter_names(sides.candidate), parameter_names(sides.truth), record);
+  for (const ParameterGroup& group : groups_of(context) | std::views::reverse) {
+    if (all_have(sides.candidate, group) && all_have(sides.truth, group)) {
+      record.comparisons.push_back(judge_gradient(context, tensors::gradient_name(group.name),
+                                                  group.matrix, stacked(sides.candidate, group),
+                                                  stacked(sides.baseline, group),
+                                                  stacked(sides.truth, group)));
+    }
+  }
+}
+
+}  // namespace sparity::cases

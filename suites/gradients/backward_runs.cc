@@ -1,0 +1,29 @@
+#include "suites/gradients/backward_runs.h"
+
+namespace sparity::suites::gradients {
+
+at::Tensor cotangent_for(const cases::SuiteContext& context, std::string_view name) {
+  const tensors::Inputs& inputs = context.inputs();
+  const at::Tensor values = context.normal(
+      name, {inputs.input_ids.size(0), inputs.input_ids.size(1), context.config().vocab_size});
+  return values.masked_fill(inputs.token_mask.logical_not().unsqueeze(-1), 0);
+}
+
+ThreeRuns run_three(const cases::SuiteContext& context, const cases::BackwardPlan& plan) {
+  cases::BackwardTrace candidate = cases::trace_backward(context.candidate(), plan);
+  cases::BackwardPlan same_choices = plan;
+  same_choices.forced.merge(cases::selections_of(candidate.trace));
+  return {std::move(candidate), cases::trace_backward(context.baseline(), same_choices),
+          cases::trace_backward(context.truth(), same_choices)};
+}
+
+bool skip_without_labels(const cases::SuiteContext& context, judge::CaseRecord& record) {
+  if (context.inputs().labels.defined()) {
+    return false;
+  }
+  record.verdict = judge::Verdict::kSkip;
+  record.message = "the inputs have no labels, so there is no loss";
+  return true;
+}
+
+}  // namespace sparity::suites::gradients

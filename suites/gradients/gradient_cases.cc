@@ -1,0 +1,21 @@
+#include "suites/gradients/gradient_cases.h"
+
+#include "suites/gradients/parity_cases.h"
+#include "suites/gradients/path_cases.h"
+#include "suites/gradients/relation_cases.h"
+#include "suites/gradients/step_cases.h"
+
+#include <iterator>
+
+namespace sparity::suites {
+
+std::vector<cases::Case> gradient_cases() {
+  std::vector<cases::Case> all;
+  for (auto* part : {gradients::step_cases, gradients::parity_cases, gradients::path_cases,
+                     gradients::relation_cases}) {
+    std::ranges::move(part(), std::back_inserter(all));
+  }
+  return all;
+}
+
+}  // namespace sparity::suites
