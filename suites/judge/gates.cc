@@ -190,8 +190,8 @@ class Judgement {
     const double by_row = row_factor(claim_.direction) * honest_.max_row + u;
     const double by_column = row_factor(claim_.direction) * honest_.max_column + u;
     const double by_element = element_factor(claim_.direction) * honest_.max_element + u;
-    const double global =
-        global_factor(claim_.direction) * honest_.rms_error + rounding_floor(errors_.count) * u * errors_.rms_truth;
+    const double global = global_factor(claim_.direction) * honest_.rms_error +
+                          rounding_floor(errors_.count) * u * errors_.rms_truth;
     Allowance allowance{.map_unit = by_element};
     if (!add(make_gate("G1", errors_.rms_error, global, true, source + "global error"))) {
       allowance.absolute = global;
