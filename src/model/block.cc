@@ -3,6 +3,8 @@
 #include "src/core/fault.h"
 #include "src/tensors/at_dtype.h"
 
+#include <algorithm>
+
 namespace sparity::model {
 
 ops::NormedResidual norm_stream(const LayerState& state, const at::Tensor& gain, double eps) {
@@ -36,6 +38,29 @@ Block Block::bind(const tensors::WeightStore& weights, const core::ModelConfig& 
     block.mlp = bind_mlp(weights, prefix + "mlp.");
   }
   return block;
+}
+
+std::vector<at::Tensor> Block::differentiable() const {
+  std::vector<at::Tensor> all = {input_layernorm,
+                                 self_attn.q_a_proj,
+                                 self_attn.q_a_layernorm,
+                                 self_attn.q_b_proj,
+                                 self_attn.kv_a_proj_with_mqa,
+                                 self_attn.kv_a_layernorm,
+                                 self_attn.kv_b_proj,
+                                 self_attn.o_proj,
+                                 post_attention_layernorm};
+  const auto add = [&](const ops::MlpWeights& part) {
+    all.insert(all.end(), {part.gate_proj, part.up_proj, part.down_proj});
+  };
+  if (const auto* moe = std::get_if<Moe>(&mlp)) {
+    all.push_back(moe->gate_weight);
+    std::ranges::for_each(moe->experts, add);
+    add(moe->shared_experts);
+  } else {
+    add(std::get<ops::MlpWeights>(mlp));
+  }
+  return all;
 }
 
 LayerState Block::forward(const LayerState& state, const ForwardContext& context,

@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <variant>
+#include <vector>
 
 namespace sparity::model {
 
@@ -35,6 +36,10 @@ struct Block {
 
   LayerState forward(const LayerState& state, const ForwardContext& context,
                      const tensors::Probe& probe) const;
+
+  /// Everything that a gradient may reach. The indexer's parameters and the router's bias are not
+  /// among them.
+  std::vector<at::Tensor> differentiable() const;
 };
 
 }  // namespace sparity::model

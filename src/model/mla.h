@@ -15,12 +15,12 @@ namespace sparity::model {
 
 /// What every layer of one forward pass shares.
 struct ForwardContext {
-  const core::ModelConfig& config;
+  core::ModelConfig config;
   core::AttentionMode attention = core::AttentionMode::kSparse;
   bool hadamard =
       false;  // rotate index queries and keys by the orthonormal Hadamard transform (D-10)
-  const ops::KeyMask& mask;
-  const ops::RotaryTable& table;
+  ops::KeyMask mask;
+  ops::RotaryTable table;
 };
 
 /// The lightning indexer of one layer (spec 2.9).

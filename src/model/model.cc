@@ -1,6 +1,7 @@
 #include "src/model/model.h"
 
 #include "src/core/fault.h"
+#include "src/model/layer_call.h"
 #include "src/ops/linear.h"
 #include "src/tensors/at_dtype.h"
 
@@ -16,34 +17,20 @@ Model::Model(const core::ModelConfig& config, const tensors::WeightStore& weight
   }
 }
 
-ops::RotaryTable Model::table_for(const tensors::Inputs& inputs) const {
-  return ops::rotary_table(config_, inputs.position_ids, activation());
-}
-
-LayerState Model::run_layer(std::int64_t layer, const LayerState& state,
-                            const ForwardContext& context, const tensors::Probe& probe) const {
-  const LayerState next =
-      layers_[static_cast<std::size_t>(layer)].forward(state, context, probe.layer(layer));
-  const std::string name = "layers." + std::to_string(layer);
-  if (probe.wants(name)) {
-    const at::Tensor stream = stream_of(next);
-    const at::Tensor seen = probe(name, stream);
-    if (!seen.is_same(stream)) {
-      return {seen, {}};
-    }
-  }
-  probe.sum_gradient(name, {next.hidden, next.residual});
-  return next;
+std::shared_ptr<const ForwardContext> Model::context_for(const tensors::Inputs& inputs,
+                                                         const ForwardOptions& options) const {
+  return std::make_shared<ForwardContext>(
+      ForwardContext{config_, options.attention, options.hadamard, ops::KeyMask(inputs),
+                     ops::rotary_table(config_, inputs.position_ids, activation())});
 }
 
 at::Tensor Model::forward(const tensors::Inputs& inputs, const ForwardOptions& options,
                           const tensors::Probe& probe) const {
-  const ops::KeyMask mask(inputs);
-  const ops::RotaryTable table = table_for(inputs);
-  const ForwardContext context{config_, options.attention, options.hadamard, mask, table};
+  const std::shared_ptr<const ForwardContext> context = context_for(inputs, options);
   LayerState state{probe("embed_tokens", ops::embedding(inputs.input_ids, embed_tokens_)), {}};
   for (std::int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
-    state = run_layer(layer, state, context, probe);
+    const LayerCall call{layers_[static_cast<std::size_t>(layer)], layer, context};
+    state = options.recompute_layers ? run_recomputed(call, state, probe) : call.run(state, probe);
   }
   if (core::planted(core::Fault::kF62FinalNormWithoutResidual)) {
     state.residual.reset();
@@ -55,10 +42,8 @@ at::Tensor Model::forward(const tensors::Inputs& inputs, const ForwardOptions& o
 LayerState Model::layer_forward(std::int64_t layer, const LayerState& state,
                                 const tensors::Inputs& inputs, const ForwardOptions& options,
                                 const tensors::Probe& probe) const {
-  const ops::KeyMask mask(inputs);
-  const ops::RotaryTable table = table_for(inputs);
-  const ForwardContext context{config_, options.attention, options.hadamard, mask, table};
-  return run_layer(layer, state, context, probe);
+  return LayerCall{layers_[static_cast<std::size_t>(layer)], layer, context_for(inputs, options)}
+      .run(state, probe);
 }
 
 }  // namespace sparity::model

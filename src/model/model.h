@@ -9,6 +9,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <vector>
 
 namespace sparity::model {
@@ -16,9 +17,13 @@ namespace sparity::model {
 struct ForwardOptions {
   core::AttentionMode attention = core::AttentionMode::kSparse;
   bool hadamard = false;
+  /// Gradient checkpointing: a layer keeps nothing but its input for the backward pass, which runs
+  /// it again. The same bits, less memory.
+  bool recompute_layers = false;
 };
 
-/// DeepSeek-V3.2, forward. Rounds as the official recipe does.
+/// DeepSeek-V3.2, differentiable when it is bound to leaves (`WeightStore::as_leaves`). Rounds as
+/// the official recipe does.
 class Model {
  public:
   /// `weights` must be rounded for the activation dtype (`WeightStore::rounded`); they are shared,
@@ -37,9 +42,8 @@ class Model {
   at::ScalarType activation() const { return embed_tokens_.scalar_type(); }
 
  private:
-  ops::RotaryTable table_for(const tensors::Inputs& inputs) const;
-  LayerState run_layer(std::int64_t layer, const LayerState& state, const ForwardContext& context,
-                       const tensors::Probe& probe) const;
+  std::shared_ptr<const ForwardContext> context_for(const tensors::Inputs& inputs,
+                                                    const ForwardOptions& options) const;
 
   core::ModelConfig config_;
   at::Tensor embed_tokens_;  // [V, D]

@@ -1,0 +1,105 @@
+#include "src/model/layer_call.h"
+
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/custom_class.h>
+
+#include <string>
+
+namespace sparity::model {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// What the backward pass needs besides tensors.
+struct KeptCall : torch::CustomClassHolder {
+  LayerCall call;
+  tensors::Probe probe;
+
+  KeptCall(LayerCall a_call, const tensors::Probe& a_probe)
+      : call(std::move(a_call)), probe(a_probe) {}
+};
+
+at::Tensor as_leaf(const at::Tensor& value) { return value.detach().requires_grad_(true); }
+
+/// Inputs: hidden, residual (the embedding has none: hidden stands in), then the parameters.
+struct Recomputed : torch::autograd::Function<Recomputed> {
+  static variable_list forward(AutogradContext* context, const at::Tensor& hidden,
+                               const at::Tensor& residual, bool has_residual,
+                               at::TensorList parameters,
+                               const c10::intrusive_ptr<KeptCall>& kept) {
+    variable_list saved = {hidden, residual};
+    saved.insert(saved.end(), parameters.begin(), parameters.end());
+    context->save_for_backward(saved);
+    context->set_materialize_grads(false);
+    context->saved_data["has_residual"] = has_residual;
+    context->saved_data["kept"] = c10::IValue::make_capsule(kept);
+    const LayerState next =
+        kept->call.run({hidden, has_residual ? residual : at::Tensor()}, kept->probe);
+    return {next.hidden, next.residual};
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& arrived) {
+    const auto kept =
+        c10::static_intrusive_pointer_cast<KeptCall>(context->saved_data["kept"].toCapsule());
+    const variable_list saved = context->get_saved_variables();
+    const bool has_residual = context->saved_data["has_residual"].toBool();
+    const at::AutoGradMode recording(true);
+    variable_list inputs = {as_leaf(saved[0])};
+    if (has_residual) {
+      inputs.push_back(as_leaf(saved[1]));
+    }
+    const LayerState next =
+        kept->call.run({inputs[0], has_residual ? inputs[1] : at::Tensor()}, kept->probe.again());
+    inputs.insert(inputs.end(), saved.begin() + 2, saved.end());
+    variable_list outputs;
+    variable_list cotangents;
+    for (const auto& [output, cotangent] :
+         {std::pair(next.hidden, arrived[0]), std::pair(next.residual, arrived[1])}) {
+      if (cotangent.defined()) {
+        outputs.push_back(output);
+        cotangents.push_back(cotangent);
+      }
+    }
+    variable_list gradients = torch::autograd::grad(outputs, inputs, cotangents,
+                                                    /*retain_graph=*/std::nullopt,
+                                                    /*create_graph=*/false,
+                                                    /*allow_unused=*/true);
+    if (!has_residual) {
+      gradients.insert(gradients.begin() + 1, at::Tensor());
+    }
+    gradients.insert(gradients.begin() + 2, at::Tensor());  // of has_residual
+    gradients.emplace_back();                               // of kept
+    return gradients;
+  }
+};
+
+}  // namespace
+
+LayerState LayerCall::run(const LayerState& state, const tensors::Probe& probe) const {
+  const LayerState next = block.forward(state, *context, probe.layer(index));
+  const std::string name = "layers." + std::to_string(index);
+  if (probe.wants(name)) {
+    const at::Tensor stream = stream_of(next);
+    const at::Tensor seen = probe(name, stream);
+    if (!seen.is_same(stream)) {
+      return {seen, {}};
+    }
+  }
+  probe.sum_gradient(name, {next.hidden, next.residual});
+  return next;
+}
+
+LayerState run_recomputed(const LayerCall& call, const LayerState& state,
+                          const tensors::Probe& probe) {
+  const bool has_residual = state.residual.defined();
+  const variable_list next = Recomputed::apply(
+      state.hidden, has_residual ? state.residual : state.hidden, has_residual,
+      at::TensorList(call.block.differentiable()), c10::make_intrusive<KeptCall>(call, probe));
+  return {next[0], next[1]};
+}
+
+}  // namespace sparity::model

@@ -1,0 +1,196 @@
+#include "suites/gradients/fused_ops.h"
+
+#include "src/ops/attention.h"
+#include "src/ops/indexer.h"
+#include "src/ops/linear.h"
+#include "src/ops/loss.h"
+#include "src/ops/mlp.h"
+#include "src/ops/moe.h"
+#include "src/ops/norm.h"
+#include "src/ops/rope.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/ones.h>
+
+#include <utility>
+
+namespace sparity::suites::gradients {
+
+namespace {
+
+using cases::SuiteContext;
+using Tensors = std::vector<at::Tensor>;
+
+constexpr std::int64_t kRows = 2;
+constexpr std::int64_t kTokens = 37;
+constexpr double kEps = 1e-5;
+
+/// Makes the operations of one context in one dtype.
+class Maker {
+ public:
+  Maker(const SuiteContext& context, at::ScalarType type)
+      : context_(context), config_(context.config()), type_(type) {}
+
+  Tensors normal(const std::string& op, const std::vector<std::vector<std::int64_t>>& shapes) {
+    Tensors made;
+    for (const std::vector<std::int64_t>& shape : shapes) {
+      made.push_back(
+          context_.normal("gradients." + op + std::to_string(made.size()), shape).to(type_));
+    }
+    return made;
+  }
+
+  std::vector<FusedOp> norms() {
+    const std::int64_t width = config_.hidden_size;
+    const std::vector<std::int64_t> x = {kRows, kTokens, width};
+    return {
+        {"rms_norm", normal("rms_norm", {x, {width}}),
+         [](const Tensors& in) { return ops::rms_norm(in[0], in[1], kEps); }},
+        {"add_rms_norm", normal("add_rms_norm", {x, x, {width}}),
+         [](const Tensors& in) {
+           const ops::NormedResidual both = ops::add_rms_norm(in[0], in[1], in[2], kEps);
+           return at::cat({both.normed, both.residual}, -1);
+         }},
+        {"layer_norm", normal("layer_norm", {x, {width}, {width}}),
+         [](const Tensors& in) { return ops::layer_norm(in[0], in[1], in[2], kEps); }},
+    };
+  }
+
+  std::vector<FusedOp> rotations() {
+    const at::Tensor positions =
+        at::arange(kTokens, at::kLong).expand({kRows, kTokens}).contiguous();
+    const ops::RotaryTable table = ops::rotary_table(config_, positions, type_);
+    const std::vector<std::int64_t> heads = {kRows, kTokens, config_.num_attention_heads,
+                                             config_.qk_rope_head_dim};
+    const std::vector<std::int64_t> index = {kRows, kTokens, 3, config_.index_head_dim};
+    return {
+        {"rotate_interleaved", normal("rotate_interleaved", {heads}),
+         [=](const Tensors& in) { return ops::rotate_interleaved(in[0], table); }},
+        {"rotate_index_heads", normal("rotate_index_heads", {index}),
+         [=](const Tensors& in) { return ops::rotate_index_heads(in[0], table); }},
+    };
+  }
+
+  FusedOp embedding() {
+    const at::Tensor ids =
+        at::arange(kRows * kTokens, at::kLong).mul(5).remainder(11).view({kRows, kTokens});
+    return {"embedding", normal("embedding", {{11, config_.hidden_size}}),
+            [=](const Tensors& in) { return ops::embedding(ids, in[0]); }};
+  }
+
+  FusedOp swiglu() {
+    const std::vector<std::int64_t> x = {kRows, kTokens, config_.moe_intermediate_size};
+    return {"swiglu", normal("swiglu", {x, x}),
+            [](const Tensors& in) { return ops::swiglu(in[0], in[1]); }};
+  }
+
+  /// Six experts of whom the last gets no token.
+  FusedOp experts() {
+    const std::int64_t width = config_.hidden_size;
+    const std::int64_t inner = config_.moe_intermediate_size;
+    std::vector<std::vector<std::int64_t>> shapes = {{kRows, kTokens, width}, {kRows, kTokens, 2}};
+    for (int e = 0; e < 6; ++e) {
+      shapes.insert(shapes.end(), {{inner, width}, {inner, width}, {width, inner}});
+    }
+    Tensors inputs = normal("experts", shapes);
+    inputs[1] = inputs[1].to(type_ == at::kDouble ? at::kDouble : at::kFloat);
+    for (std::size_t i = 2; i < inputs.size(); ++i) {
+      inputs[i] = inputs[i].mul(0.2);
+    }
+    const at::Tensor first = at::arange(kRows * kTokens, at::kLong).remainder(5);
+    const at::Tensor indices =
+        at::cat({first.unsqueeze(1), first.add(2).remainder(5).unsqueeze(1)}, 1)
+            .view({kRows, kTokens, 2});
+    return {"routed_experts", inputs, [=](const Tensors& in) {
+              std::vector<ops::MlpWeights> experts;
+              for (std::size_t i = 2; i < in.size(); i += 3) {
+                experts.push_back({in[i], in[i + 1], in[i + 2]});
+              }
+              return ops::routed_experts(in[0], {indices, in[1]}, experts);
+            }};
+  }
+
+  /// Row 0 of the second sequence attends to nothing, others to up to seven keys.
+  std::vector<FusedOp> attentions() {
+    const core::ModelConfig& c = config_;
+    const std::int64_t heads = c.num_attention_heads;
+    Tensors inputs =
+        normal("attention", {{kRows, kTokens, heads, c.qk_nope_head_dim},
+                             {kRows, kTokens, heads, c.qk_rope_head_dim},
+                             {kRows, kTokens, c.kv_lora_rank},
+                             {kRows, kTokens, c.qk_rope_head_dim},
+                             {heads * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank}});
+    inputs[4] = inputs[4].mul(0.3);
+    const double scale = ops::softmax_scale(c);
+    const auto operands = [=](const Tensors& in) {
+      return ops::AttentionOperands{in[0], in[1], in[2], in[3], in[4], scale};
+    };
+    const at::Tensor query = at::arange(kTokens, at::kLong).view({1, kTokens, 1});
+    const at::Tensor key = query.sub(at::arange(7, at::kLong).mul(3).view({1, 1, 7}));
+    at::Tensor indices = key.masked_fill(key.lt(0), -1).expand({kRows, kTokens, 7}).clone();
+    indices[1][0].fill_(-1);
+    at::Tensor tokens = at::ones({kRows, kTokens}, at::kBool);
+    tokens[1].narrow(0, 0, 9).fill_(false);
+    return {
+        {"sparse_attention", inputs,
+         [=](const Tensors& in) { return ops::sparse_attention(operands(in), indices).output; }},
+        {"dense_attention", inputs,
+         [=](const Tensors& in) {
+           return ops::dense_attention(operands(in), ops::KeyMask(tokens, {})).output;
+         }},
+    };
+  }
+
+  FusedOp loss() {
+    const at::ScalarType wide = type_ == at::kDouble ? at::kDouble : at::kFloat;
+    const at::Tensor labels =
+        at::arange(kRows * kTokens, at::kLong).mul(7).remainder(29).view({kRows, kTokens});
+    const at::Tensor some = labels.masked_fill(labels.eq(3), -100);
+    at::Tensor tokens = at::ones({kRows, kTokens}, at::kBool);
+    tokens[1].narrow(0, 30, kTokens - 30).fill_(false);
+    return {"lm_loss",
+            {context_.normal("gradients.loss", {kRows, kTokens, 29}).to(wide)},
+            [=](const Tensors& in) { return ops::lm_loss(in[0], some, tokens).loss; }};
+  }
+
+ private:
+  const SuiteContext& context_;
+  const core::ModelConfig& config_;
+  at::ScalarType type_;
+};
+
+}  // namespace
+
+std::vector<FusedOp> fused_ops(const SuiteContext& context, at::ScalarType type) {
+  Maker maker(context, type);
+  std::vector<FusedOp> all = maker.norms();
+  for (FusedOp& op : maker.rotations()) {
+    all.push_back(std::move(op));
+  }
+  all.push_back(maker.embedding());
+  all.push_back(maker.swiglu());
+  all.push_back(maker.experts());
+  for (FusedOp& op : maker.attentions()) {
+    all.push_back(std::move(op));
+  }
+  all.push_back(maker.loss());
+  return all;
+}
+
+std::vector<at::Tensor> gradients_of(const FusedOp& op, const at::Tensor& cotangent) {
+  const at::AutoGradMode recording(true);
+  Tensors leaves;
+  for (const at::Tensor& input : op.inputs) {
+    leaves.push_back(input.detach().requires_grad_(true));
+  }
+  op.run(leaves).backward(cotangent);
+  Tensors gradients;
+  for (const at::Tensor& leaf : leaves) {
+    gradients.push_back(leaf.grad());
+  }
+  return gradients;
+}
+
+}  // namespace sparity::suites::gradients

@@ -1,0 +1,173 @@
+#include "suites/gradients/own_forward_cases.h"
+
+#include "src/model/model.h"
+#include "src/ops/loss.h"
+#include "src/tensors/recorder.h"
+#include "suites/cases/trace.h"
+#include "suites/gradients/backward_runs.h"
+#include "suites/gradients/fused_ops.h"
+
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include <cmath>
+
+namespace sparity::suites::gradients {
+
+namespace {
+
+using cases::SuiteContext;
+
+double dot(const at::Tensor& a, const at::Tensor& b) {
+  return a.to(at::kDouble).mul(b).sum().item<double>();
+}
+
+/// ⟨J·v, w⟩ for a direction v of input `i`, by central differences of the forward alone: two steps,
+/// and Richardson's combination, whose error is of fourth order.
+double directional(const FusedOp& op, std::size_t i, const at::Tensor& v, const at::Tensor& w) {
+  const auto difference = [&](double step) {
+    const auto at_step = [&](double h) {
+      std::vector<at::Tensor> inputs = op.inputs;
+      inputs[i] = inputs[i].add(v, h);
+      return dot(op.run(inputs), w);
+    };
+    return (at_step(step) - at_step(-step)) / (2 * step);
+  };
+  constexpr double kStep = 1e-3;
+  return (4 * difference(kStep / 2) - difference(kStep)) / 3;
+}
+
+judge::Comparison adjoint(const SuiteContext& context, const FusedOp& op, std::size_t i,
+                          const at::Tensor& w, const at::Tensor& gradient) {
+  const at::Tensor v =
+      context.normal(fmt::format("gradients.v{}", i), op.inputs[i].sizes()).to(at::kDouble);
+  const double forward = directional(op, i, v, w);
+  const double backward = dot(gradient, v);
+  // Of the size of the terms, not of their sum, which may cancel.
+  const double scale = gradient.norm().item<double>() * v.norm().item<double>();
+  judge::Comparison comparison;
+  comparison.tensor = fmt::format("grad.{}.{}", op.name, i);
+  comparison.gates.push_back(judge::make_gate(
+      "adjoint", std::abs(forward - backward), 1e-9 * scale, true,
+      fmt::format("⟨J·v, w⟩ = {:.12e} by differences, ⟨v, Jᵀ·w⟩ = {:.12e}", forward, backward)));
+  return comparison;
+}
+
+void judge_adjoints(const SuiteContext& context, judge::CaseRecord& record) {
+  for (const FusedOp& op : fused_ops(context, at::kDouble)) {
+    const at::Tensor w = context.normal("gradients.w", op.run(op.inputs).sizes()).to(at::kDouble);
+    const std::vector<at::Tensor> gradients = gradients_of(op, w);
+    for (std::size_t i = 0; i < op.inputs.size(); ++i) {
+      record.comparisons.push_back(
+          gradients[i].defined()
+              ? adjoint(context, op, i, w, gradients[i])
+              : cases::claim_holds(fmt::format("grad.{}.{}", op.name, i), false, "has a gradient"));
+    }
+  }
+}
+
+/// The candidate in float64 with every parameter moved along a seeded direction, choices fixed.
+class Line {
+ public:
+  explicit Line(const SuiteContext& context)
+      : context_(context),
+        weights_(context.checkpoint().weights.rounded(context.checkpoint().manifest,
+                                                      core::Dtype::kF64, core::Recipe::kOfficial)),
+        choices_(choices()) {
+    for (const auto& [name, tensor] : weights_.tensors()) {
+      directions_.emplace(name, context.normal("gradients.line." + name, tensor.sizes())
+                                    .to(at::kDouble)
+                                    .mul(tensor.std().item<double>() + 1e-3));
+    }
+  }
+
+  double loss(double step) const {
+    std::map<std::string, at::Tensor> moved;
+    for (const auto& [name, tensor] : weights_.tensors()) {
+      moved.emplace(name, tensor.add(directions_.at(name), step));
+    }
+    return run(tensors::WeightStore(context_.checkpoint().manifest, std::move(moved), "moved"))
+        .item<double>();
+  }
+
+  /// ⟨gradient, direction⟩ at step 0.
+  double slope() const {
+    const at::AutoGradMode recording(true);
+    const tensors::WeightStore leaves = weights_.as_leaves(context_.checkpoint().manifest);
+    run(leaves).backward();
+    double sum = 0;
+    for (const auto& [name, leaf] : leaves.tensors()) {
+      sum += leaf.grad().defined() ? dot(leaf.grad(), directions_.at(name)) : 0.0;
+    }
+    return sum;
+  }
+
+ private:
+  cases::Forced choices() const {
+    tensors::Recorder recorder({"*.topk_indices"});
+    model::Model(context_.config(), weights_)
+        .forward(context_.inputs(), {}, tensors::Probe(&recorder));
+    return recorder.captured();
+  }
+
+  at::Tensor run(const tensors::WeightStore& weights) const {
+    tensors::Recorder recorder;
+    for (const auto& [name, choice] : choices_) {
+      recorder.force(name, choice);
+    }
+    const tensors::Inputs& inputs = context_.inputs();
+    const at::Tensor logits =
+        model::Model(context_.config(), weights).forward(inputs, {}, tensors::Probe(&recorder));
+    return ops::lm_loss(logits, inputs.labels, inputs.token_mask).loss;
+  }
+
+  const SuiteContext& context_;
+  tensors::WeightStore weights_;
+  cases::Forced choices_;
+  std::map<std::string, at::Tensor> directions_;
+};
+
+/// |f(h) − f(0) − h·f'(0)| must fall as h²: the exponent, fitted over h = 2⁻⁷ … 2⁻¹², is at least
+/// 1.9. A wrong f' leaves a remainder that falls as h.
+void judge_remainder(const SuiteContext& context, judge::CaseRecord& record) {
+  if (skip_without_labels(context, record)) {
+    return;
+  }
+  const Line line(context);
+  const double start = line.loss(0);
+  const double slope = line.slope();
+  constexpr int kFirst = 7;
+  constexpr int kLast = 12;
+  double mean_x = 0;
+  double mean_y = 0;
+  std::vector<std::pair<double, double>> points;
+  for (int i = kFirst; i <= kLast; ++i) {
+    const double h = std::ldexp(1.0, -i);
+    points.emplace_back(std::log2(h), std::log2(std::abs(line.loss(h) - start - h * slope)));
+    mean_x += points.back().first / (kLast - kFirst + 1);
+    mean_y += points.back().second / (kLast - kFirst + 1);
+  }
+  double above = 0;
+  double below = 0;
+  for (const auto& [x, y] : points) {
+    above += (x - mean_x) * (y - mean_y);
+    below += (x - mean_x) * (x - mean_x);
+  }
+  judge::Comparison comparison;
+  comparison.tensor = "loss along a line";
+  comparison.gates.push_back(
+      judge::make_gate("Taylor", 1.9, above / below, true,
+                       fmt::format("1.9 ≤ the exponent of the remainder; slope {:.9e}", slope)));
+  record.comparisons.push_back(comparison);
+}
+
+}  // namespace
+
+std::vector<cases::Case> own_forward_cases() {
+  return {
+      {"gradients", "of_fused_operations_are_the_adjoints_of_their_forwards", judge_adjoints},
+      {"gradients", "leave_a_remainder_of_second_order", judge_remainder},
+  };
+}
+
+}  // namespace sparity::suites::gradients
