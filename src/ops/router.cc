@@ -1,5 +1,6 @@
 #include "src/ops/router.h"
 
+#include "src/core/error.h"
 #include "src/core/fault.h"
 #include "src/ops/dispatch.h"
 #include "src/ops/linear.h"
@@ -11,6 +12,7 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <string>
 #include <vector>
 
 namespace sparity::ops {
@@ -88,6 +90,12 @@ class ExpertChoice {
   std::vector<std::int64_t> order_;
 };
 
+void check_forced(const at::Tensor& indices, std::int64_t experts) {
+  SPARITY_CHECK_INPUT(!indices.lt(0).logical_or(indices.ge(experts)).any().item().toBool(),
+                      "forced topk_indices: expected experts from 0 to " +
+                          std::to_string(experts - 1) + ", found another");
+}
+
 }  // namespace
 
 at::Tensor routing_scores(const at::Tensor& x, const at::Tensor& weight) {
@@ -135,7 +143,11 @@ at::Tensor routing_weights(const at::Tensor& scores, const at::Tensor& indices,
 Routing route(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
               const core::ModelConfig& config, const tensors::Probe& probe) {
   const at::Tensor scores = probe("scores", routing_scores(x, weight));
-  const at::Tensor indices = probe("topk_indices", select_experts(scores, bias, config));
+  const at::Tensor chosen = select_experts(scores, bias, config);
+  const at::Tensor indices = probe("topk_indices", chosen);
+  if (!indices.is_same(chosen)) {
+    check_forced(indices, config.n_routed_experts);
+  }
   return {indices, probe("topk_weights", routing_weights(scores, indices, bias, config))};
 }
 

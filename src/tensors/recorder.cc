@@ -19,10 +19,17 @@ bool glob_matches(const std::string& glob, const std::string& name) {
   return fnmatch(glob.c_str(), name.c_str(), 0) == 0;
 }
 
-void check_forced_shape(const std::string& name, at::IntArrayRef expected, at::IntArrayRef found) {
-  SPARITY_CHECK_INPUT(expected == found,
-                      fmt::format("forced '{}': expected shape [{}], found [{}]", name,
-                                  fmt::join(expected.vec(), ", "), fmt::join(found.vec(), ", ")));
+/// `found` stands in for `value`, or for a tensor of `shape` of which that is a part.
+void check_forced(const std::string& name, at::IntArrayRef shape, const at::Tensor& value,
+                  const at::Tensor& found) {
+  SPARITY_CHECK_INPUT(
+      shape == found.sizes(),
+      fmt::format("forced '{}': expected shape [{}], found [{}]", name,
+                  fmt::join(shape.vec(), ", "), fmt::join(found.sizes().vec(), ", ")));
+  SPARITY_CHECK_INPUT(
+      value.is_floating_point() == found.is_floating_point(),
+      fmt::format("forced '{}': expected {}, found {}", name, c10::toString(value.scalar_type()),
+                  c10::toString(found.scalar_type())));
 }
 
 }  // namespace
@@ -53,7 +60,7 @@ at::Tensor Recorder::replacement(const std::string& name, const at::Tensor& valu
   if (forced == forced_.end()) {
     return value;
   }
-  check_forced_shape(name, value.sizes(), forced->second.sizes());
+  check_forced(name, value.sizes(), value, forced->second);
   return forced->second.to(value.scalar_type());
 }
 
@@ -109,7 +116,7 @@ at::Tensor Recorder::visit_tile(Pass pass, const std::string& name, std::int64_t
   shape.at(1) = rows;
   at::Tensor result = tile;
   if (const auto forced = forced_.find(name); forced != forced_.end()) {
-    check_forced_shape(name, shape, forced->second.sizes());
+    check_forced(name, shape, tile, forced->second);
     result = forced->second.narrow(1, row0, tile.size(1)).to(tile.scalar_type());
   }
   if (pass == Pass::kAgain) {

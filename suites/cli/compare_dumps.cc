@@ -120,6 +120,9 @@ class Dumps {
     rows_ = token_rows(options_.inputs);
     const auto blank = [&](Dump& dump) {
       for (auto& [name, tensor] : dump.tensors) {
+        if (name.starts_with("grad.")) {
+          continue;  // a parameter has no rows of tokens
+        }
         const double filler = is_choice(name)                     ? -1
                               : name.ends_with(".indexer.scores") ? kMinusInfinity
                                                                   : 0;
@@ -243,6 +246,10 @@ void judge_tensor(const Dumps& dumps, const std::string& name, judge::CaseRecord
   claim.computed_in = dumps.dtype();
   claim.expected_dtype = dumps.candidate().at(name).dtype;
   claim.reduction_length = dumps.reduction_length();
+  if (is_gradient(name)) {
+    claim.direction = judge::Direction::kBackward;
+    claim.both_axes = dumps.candidate().at(name).shape.size() == 2;
+  }
   record.comparisons.push_back(judge::compare(claim, dumps.candidate().at(name),
                                               dumps.baseline_tensor(name), dumps.truth().at(name)));
 }

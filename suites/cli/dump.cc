@@ -39,6 +39,8 @@ constexpr std::array<std::string_view, 21> kLayerOrder = {
     "",  // the layer's output
 };
 
+constexpr std::string_view kTraceGradient = "trace.grad.";
+
 constexpr std::array<std::string_view, 4> kScalars = {"logits", "loss", "lm_loss", "kl_loss"};
 
 judge::Tensor read_tensor(const core::SafetensorsFile& file, const std::string& name,
@@ -89,8 +91,20 @@ void fill_padding(judge::Tensor& tensor, const std::vector<bool>& rows, double v
   }
 }
 
+bool is_gradient(const std::string& name) {
+  return name.starts_with("grad.") || name.starts_with(kTraceGradient);
+}
+
 std::pair<std::int64_t, int> execution_order(const std::string& name) {
-  constexpr std::int64_t kAfterLayers = std::numeric_limits<std::int64_t>::max();
+  constexpr std::int64_t kAfterLayers = std::numeric_limits<std::int64_t>::max() / 2;
+  constexpr int kParameters = 1000;
+  if (name.starts_with(kTraceGradient)) {
+    const auto [layer, place] = execution_order("trace." + name.substr(kTraceGradient.size()));
+    return {2 * kAfterLayers - layer, -place};
+  }
+  if (is_gradient(name)) {
+    return {2 * kAfterLayers + 1, kParameters};
+  }
   constexpr std::string_view kLayers = "trace.layers.";
   if (name == "trace.embed_tokens") {
     return {-1, 0};

@@ -30,7 +30,11 @@ std::vector<bool> token_rows(const std::string& inputs_path);
 /// Sets the rows of padded tokens to `value`. Tensors without such rows stay as they are.
 void fill_padding(judge::Tensor& tensor, const std::vector<bool>& token_rows, double value);
 
+/// Of an intermediate ("trace.grad.…") or of a parameter ("grad.…").
+bool is_gradient(const std::string& name);
+
 /// Where a name stands in the order of execution: by layer, then by place within the layer.
+/// Gradients come after everything, intermediates' in reverse, parameters' last.
 std::pair<std::int64_t, int> execution_order(const std::string& name);
 
 }  // namespace sparity::cli

@@ -60,6 +60,12 @@ TEST(RecorderGradients, ForcedGradientOfAnotherShapeIsBadInput) {
   EXPECT_THROW(run_square(leaf(), recorder), core::Error);
 }
 
+TEST(RecorderGradients, ForcedGradientOfAnotherKindIsBadInput) {
+  Recorder recorder;
+  recorder.force("grad.doubled", at::tensor({1, 2, 3}));
+  EXPECT_THROW(run_square(leaf(), recorder), core::Error);
+}
+
 TEST(RecorderGradients, ForcedGradientThatNeverArrivesIsUnused) {
   Recorder recorder({"grad.doubled"});
   recorder.force("grad.doubled", at::tensor({1.0, 2.0, 3.0}));
