@@ -27,12 +27,15 @@ struct AttentionResult {
 ///   score[h,t] = scale · (<q_nope·W_h, kv_t> + <q_rot, k_rot_t>),  P = softmax over the selected
 ///   keys, output[h] = (sum_t P[h,t] · kv_t) · V_hᵀ.
 /// `indices` I64 [B, S, K], −1 = none. Queries go by tiles; only their own keys are gathered. Sums
-/// and softmax in f32(A), rounded to A at the output. Rows without a key give zero (D-26).
+/// and softmax in f32(A), rounded to A at the output. Rows without a key give zero (D-26), and zero
+/// gradients. Keeps operands, indices and lse for the backward, which computes P = exp(score − lse)
+/// again tile by tile; key gradients are added up in lanes of fixed tiles. lse has no gradient.
 AttentionResult sparse_attention(const AttentionOperands& operands, const at::Tensor& indices);
 
 /// Attention over every visible key in expanded form: keys k_h = [W_h·kv, k_rot] and values V_h·kv
 /// are formed once, in f32(A); queries × keys go by tiles with a running maximum and sum (online
-/// softmax), so no [H, S, T] tensor exists. Same rounding as `sparse_attention`.
+/// softmax), so no [H, S, T] tensor exists. Same rounding as `sparse_attention`. Keeps operands,
+/// masks, output and lse for the backward, which goes over the same tiles.
 AttentionResult dense_attention(const AttentionOperands& operands, const KeyMask& mask);
 
 }  // namespace sparity::ops

@@ -12,7 +12,8 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight);
 /// D-34).
 at::Tensor wide_linear(const at::Tensor& x, const at::Tensor& weight);
 
-/// Rows of `table` [V, D] for `ids` I64 [B, S] → [B, S, D] (spec 2.4).
+/// Rows of `table` [V, D] for `ids` I64 [B, S] → [B, S, D] (spec 2.4). The table's gradient adds up
+/// in f32(A) in the order of the tokens, and is rounded to A once.
 at::Tensor embedding(const at::Tensor& ids, const at::Tensor& table);
 
 }  // namespace sparity::ops

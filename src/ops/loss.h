@@ -12,7 +12,8 @@ struct LmLoss {
 
 /// Cross entropy of position i against label i + 1 (spec 4.6): logsumexp(logits) − logits[label],
 /// row by row; exponentials and differences in f32(logits), sums and logarithm in float64, rounded
-/// to f32(logits) once. labels I64 [B, S], −100 ignored; token_mask Bool [B, S]. Throws
+/// to f32(logits) once. Gradient: (softmax − one at the label) / counted in
+/// counted rows, else 0. labels I64 [B, S], −100 ignored; token_mask Bool [B, S]. Throws
 /// (exit code 5) when no label counts.
 LmLoss lm_loss(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& token_mask);
 

@@ -6,7 +6,8 @@ namespace sparity::ops {
 
 /// y = gain · x / sqrt(mean(x²) + eps) over the last dimension (spec 2.2).
 /// x [..., n] in the activation dtype A, gain [n] in any floating dtype; the whole expression is
-/// evaluated in f32(x) and rounded to A once (D-28). Returns [..., n] in A.
+/// evaluated in f32(x) and rounded to A once (D-28). Returns [..., n] in A. Keeps x for the
+/// backward (norm_backward.h), whose results are rounded once too.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double eps);
 
 /// The residual stream and its norm.
@@ -16,7 +17,7 @@ struct NormedResidual {
 };
 
 /// r = f32(x) + f32(residual); normed = rms_norm of the unrounded r; residual = r rounded to A
-/// (D-27).
+/// (D-27). Both summands receive one gradient, of the unrounded r.
 NormedResidual add_rms_norm(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& gain,
                             double eps);
 

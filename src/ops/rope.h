@@ -29,7 +29,7 @@ RotaryTable rotary_table(const core::ModelConfig& config, const at::Tensor& posi
                          at::ScalarType activation);
 
 /// Turns pairs (x[2i], x[2i+1]) of x [B, S, heads, Dr]; order kept; in f32(A), rounded to A once
-/// (D-04). MLA's layout.
+/// (D-04). MLA's layout. The backward turns by the opposite angles.
 at::Tensor rotate_interleaved(const at::Tensor& x, const RotaryTable& table);
 
 /// Turns pairs (x[i], x[i + Dr/2]). The indexer's layout (D-01).
