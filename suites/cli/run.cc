@@ -17,10 +17,10 @@
 #include <chrono>
 #include <filesystem>
 #include <fnmatch.h>
+#include <fstream>
 #include <map>
 #include <optional>
 #include <string>
-#include <sys/resource.h>
 #include <vector>
 
 namespace sparity::cli {
@@ -54,10 +54,17 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+/// VmHWM. Not getrusage's figure, which a process inherits from the one that started it.
 std::int64_t peak_resident_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
+  std::ifstream status("/proc/self/status");
+  std::string field;
+  std::int64_t kibibytes = 0;
+  while (status >> field) {
+    if (field == "VmHWM:") {
+      status >> kibibytes;
+    }
+  }
+  return kibibytes * 1024;
 }
 
 void force_from_file(const RunOptions& options, tensors::Recorder& recorder) {
