@@ -22,21 +22,32 @@ using torch::autograd::variable_list;
 
 constexpr std::int64_t kIgnoredLabel = -100;
 
-/// −log softmax(row)[label]. Summed in float64: after the largest term, float32 would lose a bit of
-/// every small one, and a vocabulary has many.
+/// What a row's softmax divides by: Σ exp(x − largest).
+template <typename W>
+struct Normaliser {
+  W largest;
+  double sum = 0;
+
+  /// Summed in float64: after the largest term, float32 would lose a bit of every small one, and a
+  /// vocabulary has many.
+  template <typename T>
+  Normaliser(const T* row, std::int64_t vocabulary) : largest(static_cast<W>(row[0])) {
+    for (std::int64_t v = 1; v < vocabulary; ++v) {
+      largest = std::max(largest, static_cast<W>(row[v]));
+    }
+    for (std::int64_t v = 0; v < vocabulary; ++v) {
+      sum += static_cast<double>(std::exp(static_cast<W>(row[v]) - largest));
+    }
+  }
+};
+
+/// −log softmax(row)[label].
 template <typename T>
 double negative_log_likelihood(const T* row, std::int64_t vocabulary, std::int64_t label) {
   using W = Wide<T>;
-  W largest = static_cast<W>(row[0]);
-  for (std::int64_t v = 1; v < vocabulary; ++v) {
-    largest = std::max(largest, static_cast<W>(row[v]));
-  }
-  double sum = 0;
-  for (std::int64_t v = 0; v < vocabulary; ++v) {
-    sum += static_cast<double>(std::exp(static_cast<W>(row[v]) - largest));
-  }
+  const Normaliser<W> row_sum(row, vocabulary);
   // The difference first: an almost certain label costs far less than its logit's last bit.
-  return std::log(sum) + static_cast<double>(largest - static_cast<W>(row[label]));
+  return std::log(row_sum.sum) + static_cast<double>(row_sum.largest - static_cast<W>(row[label]));
 }
 
 /// The label that position i of a row counts against, or −100; position i predicts label i + 1.
@@ -70,17 +81,10 @@ template <typename T>
 void loss_gradient_row(const T* row, std::int64_t vocabulary, std::int64_t label, Wide<T> scale,
                        T* out) {
   using W = Wide<T>;
-  W largest = static_cast<W>(row[0]);
-  for (std::int64_t v = 1; v < vocabulary; ++v) {
-    largest = std::max(largest, static_cast<W>(row[v]));
-  }
-  double sum = 0;
+  const Normaliser<W> row_sum(row, vocabulary);
+  const W share = scale / static_cast<W>(row_sum.sum);
   for (std::int64_t v = 0; v < vocabulary; ++v) {
-    sum += static_cast<double>(std::exp(static_cast<W>(row[v]) - largest));
-  }
-  const W share = scale / static_cast<W>(sum);
-  for (std::int64_t v = 0; v < vocabulary; ++v) {
-    const W probability = std::exp(static_cast<W>(row[v]) - largest) * share;
+    const W probability = std::exp(static_cast<W>(row[v]) - row_sum.largest) * share;
     out[v] = static_cast<T>(v == label ? probability - scale : probability);
   }
 }

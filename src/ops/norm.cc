@@ -3,6 +3,7 @@
 #include "src/core/fault.h"
 #include "src/ops/dispatch.h"
 #include "src/ops/norm_backward.h"
+#include "src/ops/row_means.h"
 #include "src/tensors/at_dtype.h"
 
 #include <ATen/Parallel.h>
@@ -30,26 +31,6 @@ std::int64_t rows_per_task(std::int64_t columns) {
 }
 
 template <typename W>
-W mean_of_squares(const W* row, std::int64_t n) {
-  W sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t i = 0; i < n; ++i) {
-    sum += row[i] * row[i];
-  }
-  return sum / static_cast<W>(n);
-}
-
-template <typename W>
-W mean_of(const W* row, std::int64_t n) {
-  W sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t i = 0; i < n; ++i) {
-    sum += row[i];
-  }
-  return sum / static_cast<W>(n);
-}
-
-template <typename W>
 W inverse_rms(W mean_square, double eps) {
   if (planted(Fault::kF40EpsOutsideSqrt)) {
     return W(1) / (std::sqrt(mean_square) + static_cast<W>(eps));
@@ -66,7 +47,7 @@ void normalise_row(W* row, const W* gain, std::int64_t n, double eps) {
       row[i] -= mean;
     }
   }
-  const W scale = inverse_rms(mean_of_squares(row, n), eps);
+  const W scale = inverse_rms(mean_of_products(row, row, n), eps);
   for (std::int64_t i = 0; i < n; ++i) {
     row[i] *= scale * (planted(Fault::kF43GainIgnored) ? W(1) : gain[i]);
   }
@@ -147,7 +128,7 @@ at::Tensor layer_norm_values(const at::Tensor& x, const at::Tensor& gain, const 
       for (std::int64_t i = 0; i < n; ++i) {
         row[i] -= mean;
       }
-      const W scale = W(1) / std::sqrt(mean_of_squares(row, n) + static_cast<W>(eps));
+      const W scale = W(1) / std::sqrt(mean_of_products(row, row, n) + static_cast<W>(eps));
       for (std::int64_t i = 0; i < n; ++i) {
         row[i] = row[i] * scale * g[i] + b[i];
       }

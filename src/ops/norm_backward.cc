@@ -3,6 +3,7 @@
 #include "src/core/fault.h"
 #include "src/ops/dispatch.h"
 #include "src/ops/parallel.h"
+#include "src/ops/row_means.h"
 
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
@@ -16,26 +17,6 @@ namespace {
 
 /// Rows whose gain gradients one partial sum takes.
 constexpr std::int64_t kBlock = 64;
-
-template <typename W>
-W mean_of_products(const W* a, const W* b, std::int64_t n) {
-  W sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t i = 0; i < n; ++i) {
-    sum += a[i] * b[i];
-  }
-  return sum / static_cast<W>(n);
-}
-
-template <typename W>
-W mean_of(const W* a, std::int64_t n) {
-  W sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t i = 0; i < n; ++i) {
-    sum += a[i];
-  }
-  return sum / static_cast<W>(n);
-}
 
 /// One row's dx, and what it adds to the gradients of gain and bias (null: no bias).
 template <typename W>
