@@ -296,9 +296,11 @@ std::string blamed_tensor(const CaseRecord& record) {
 
 std::vector<const KnownMistake*> mistakes_at(const Report& report, const CaseRecord& record,
                                              const std::string& tensor) {
+  // A mistake on the way back leaves the values alone, and one in a value is looked for there.
+  const bool is_gradient = tensor.starts_with("grad.") || tensor.starts_with("trace.grad.");
   std::vector<const KnownMistake*> found;
   for (const KnownMistake& mistake : report.known_mistakes) {
-    if (!mistake.locate.empty() &&
+    if (!mistake.locate.empty() && is_gradient == (mistake.suite == "gradients") &&
         (tensor == mistake.locate || tensor.ends_with("." + mistake.locate))) {
       found.push_back(&mistake);
     }

@@ -60,6 +60,19 @@ TEST(ReportAssessment, MistakeMatchesWholeStepsOfANameOnly) {
   EXPECT_TRUE(mistakes_at(report, report.cases.back(), "layers.1.self_attn.indexer.q").empty());
 }
 
+TEST(ReportAssessment, MistakesOnTheWayBackStartAtGradientsAlone) {
+  Report report = failing_report();
+  report.known_mistakes = {{"F01", "of a value", "attention", "self_attn.k_rot"},
+                           {"F71", "of a gradient", "gradients", "self_attn.k_rot"}};
+  const auto only = [&](const std::string& tensor) {
+    const auto mistakes = mistakes_at(report, report.cases.back(), tensor);
+    return mistakes.size() == 1 ? mistakes[0]->id : "";
+  };
+  EXPECT_EQ(only("layers.1.self_attn.k_rot"), "F01");
+  EXPECT_EQ(only("grad.layers.1.self_attn.k_rot"), "F71");
+  EXPECT_EQ(only("trace.grad.layers.1.self_attn.k_rot"), "F71");
+}
+
 TEST(ReportAssessment, ExpectedSuiteWithoutOutcomeIsAHarnessFault) {
   Report report = passing_report();
   report.suite_runs.pop_back();
