@@ -25,6 +25,28 @@ struct KeptCall : torch::CustomClassHolder {
 
 at::Tensor as_leaf(const at::Tensor& value) { return value.detach().requires_grad_(true); }
 
+/// Gradients of `inputs`, undefined for those that take none: frozen parameters.
+variable_list gradients_of(const variable_list& outputs, const variable_list& cotangents,
+                           const variable_list& inputs) {
+  variable_list trained;
+  for (const at::Tensor& input : inputs) {
+    if (input.requires_grad()) {
+      trained.push_back(input);
+    }
+  }
+  const variable_list found =
+      torch::autograd::grad(outputs, trained, cotangents, /*retain_graph=*/std::nullopt,
+                            /*create_graph=*/false, /*allow_unused=*/true);
+  variable_list all(inputs.size());
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (inputs[i].requires_grad()) {
+      all[i] = found[next++];
+    }
+  }
+  return all;
+}
+
 /// Inputs: hidden, residual (the embedding has none: hidden stands in), then the parameters.
 struct Recomputed : torch::autograd::Function<Recomputed> {
   static variable_list forward(AutogradContext* context, const at::Tensor& hidden,
@@ -39,6 +61,10 @@ struct Recomputed : torch::autograd::Function<Recomputed> {
     context->saved_data["kept"] = c10::IValue::make_capsule(kept);
     const LayerState next =
         kept->call.run({hidden, has_residual ? residual : at::Tensor()}, kept->probe);
+    if (!next.residual.defined()) {
+      // A replaced stream: the value belongs to whoever replaced it, and must not get a history.
+      return {next.hidden.clone()};
+    }
     return {next.hidden, next.residual};
   }
 
@@ -57,17 +83,14 @@ struct Recomputed : torch::autograd::Function<Recomputed> {
     inputs.insert(inputs.end(), saved.begin() + 2, saved.end());
     variable_list outputs;
     variable_list cotangents;
-    for (const auto& [output, cotangent] :
-         {std::pair(next.hidden, arrived[0]), std::pair(next.residual, arrived[1])}) {
-      if (cotangent.defined()) {
-        outputs.push_back(output);
-        cotangents.push_back(cotangent);
+    const variable_list made = {next.hidden, next.residual};
+    for (std::size_t i = 0; i < arrived.size(); ++i) {
+      if (arrived[i].defined()) {
+        outputs.push_back(made[i]);
+        cotangents.push_back(arrived[i]);
       }
     }
-    variable_list gradients = torch::autograd::grad(outputs, inputs, cotangents,
-                                                    /*retain_graph=*/std::nullopt,
-                                                    /*create_graph=*/false,
-                                                    /*allow_unused=*/true);
+    variable_list gradients = gradients_of(outputs, cotangents, inputs);
     if (!has_residual) {
       gradients.insert(gradients.begin() + 1, at::Tensor());
     }
@@ -99,7 +122,7 @@ LayerState run_recomputed(const LayerCall& call, const LayerState& state,
   const variable_list next = Recomputed::apply(
       state.hidden, has_residual ? state.residual : state.hidden, has_residual,
       at::TensorList(call.block.differentiable()), c10::make_intrusive<KeptCall>(call, probe));
-  return {next[0], next[1]};
+  return {next[0], next.size() > 1 ? next[1] : at::Tensor()};
 }
 
 }  // namespace sparity::model

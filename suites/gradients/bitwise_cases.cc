@@ -10,6 +10,9 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include <functional>
+#include <string>
+
 namespace sparity::suites::gradients {
 
 namespace {
@@ -84,12 +87,28 @@ void judge_capture(const SuiteContext& context, judge::CaseRecord& record) {
   }
 }
 
+/// What differs from a plain run.
+struct Changes {
+  std::function<bool(const std::string& parameter)> frozen = [](const std::string&) {
+    return false;
+  };
+  cases::Forced forced = {};
+};
+
 /// One traced pass of the candidate, and what it leaves in the parameters.
 cases::BackwardTrace run_model(const SuiteContext& context, const at::Tensor& cotangent,
-                               const model::ForwardOptions& options) {
+                               const model::ForwardOptions& options, const Changes& changes) {
   const at::AutoGradMode recording(true);
   const tensors::WeightStore leaves = context.weights().as_leaves(context.checkpoint().manifest);
+  for (const auto& [name, leaf] : leaves.tensors()) {
+    if (changes.frozen(name)) {
+      leaf.set_requires_grad(false);
+    }
+  }
   tensors::Recorder recorder({"*"});
+  for (const auto& [name, value] : changes.forced) {
+    recorder.force(name, value);
+  }
   const model::Model model(context.config(), leaves);
   model.forward(context.inputs(), options, tensors::Probe(&recorder))
       .backward(cotangent.to(context.activation() == at::kDouble ? at::kDouble : at::kFloat));
@@ -102,10 +121,12 @@ cases::BackwardTrace run_model(const SuiteContext& context, const at::Tensor& co
   return run;
 }
 
-void judge_recomputation(const SuiteContext& context, judge::CaseRecord& record) {
+void compare_recomputation(const SuiteContext& context, const Changes& changes,
+                           judge::CaseRecord& record) {
   const at::Tensor cotangent = cotangent_for(context, "gradients.recomputed");
-  const cases::BackwardTrace kept = run_model(context, cotangent, {});
-  const cases::BackwardTrace again = run_model(context, cotangent, {.recompute_layers = true});
+  const cases::BackwardTrace kept = run_model(context, cotangent, {}, changes);
+  const cases::BackwardTrace again =
+      run_model(context, cotangent, {.recompute_layers = true}, changes);
   record.comparisons.push_back(cases::claim_holds(
       "intermediates", again.trace.order == kept.trace.order, "the same ones, each seen once"));
   record.comparisons.push_back(
@@ -121,6 +142,26 @@ void judge_recomputation(const SuiteContext& context, judge::CaseRecord& record)
   compare_runs(again, kept, record);
 }
 
+void judge_recomputation(const SuiteContext& context, judge::CaseRecord& record) {
+  compare_recomputation(context, {}, record);
+}
+
+/// As with adapters: in every layer some parameters take no gradient.
+void judge_frozen_recomputation(const SuiteContext& context, judge::CaseRecord& record) {
+  compare_recomputation(
+      context,
+      {.frozen = [](const std::string& name) { return name.find("_proj") != std::string::npos; }},
+      record);
+}
+
+/// A replaced layer output starts the stream anew, in both passes.
+void judge_replaced_recomputation(const SuiteContext& context, judge::CaseRecord& record) {
+  const at::IntArrayRef rows = context.inputs().input_ids.sizes();
+  const at::Tensor stream =
+      context.normal("gradients.replaced", {rows[0], rows[1], context.config().hidden_size});
+  compare_recomputation(context, {.forced = {{"layers.0", stream}}}, record);
+}
+
 }  // namespace
 
 std::vector<cases::Case> bitwise_cases() {
@@ -129,6 +170,8 @@ std::vector<cases::Case> bitwise_cases() {
       {"gradients", "repeat_bit_for_bit", judge_repeats},
       {"gradients", "do_not_depend_on_being_looked_at", judge_capture},
       {"gradients", "of_layers_run_again_are_those_of_layers_kept", judge_recomputation},
+      {"gradients", "of_layers_run_again_with_frozen_parameters", judge_frozen_recomputation},
+      {"gradients", "of_layers_run_again_with_a_replaced_stream", judge_replaced_recomputation},
   };
 }
 

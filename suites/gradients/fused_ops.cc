@@ -25,7 +25,19 @@ using Tensors = std::vector<at::Tensor>;
 
 constexpr std::int64_t kRows = 2;
 constexpr std::int64_t kTokens = 37;
+/// Attention works on 64 queries and 256 keys at a time: this many make several tiles of both, the
+/// last ones partly filled, and more tiles than the backward pass has separate sums.
+constexpr std::int64_t kManyTokens = 587;
 constexpr double kEps = 1e-5;
+
+/// What decides the shapes of attention.
+struct HeadSizes {
+  std::int64_t heads;
+  std::int64_t nope;
+  std::int64_t rope;
+  std::int64_t rank;
+  std::int64_t values;
+};
 
 /// Makes the operations of one context in one dtype.
 class Maker {
@@ -113,30 +125,29 @@ class Maker {
   }
 
   /// Row 0 of the second sequence attends to nothing, others to up to seven keys.
-  std::vector<FusedOp> attentions() {
-    const core::ModelConfig& c = config_;
-    const std::int64_t heads = c.num_attention_heads;
+  std::vector<FusedOp> attentions(const std::string& suffix, std::int64_t tokens_a_row,
+                                  const HeadSizes& sizes) {
     Tensors inputs =
-        normal("attention", {{kRows, kTokens, heads, c.qk_nope_head_dim},
-                             {kRows, kTokens, heads, c.qk_rope_head_dim},
-                             {kRows, kTokens, c.kv_lora_rank},
-                             {kRows, kTokens, c.qk_rope_head_dim},
-                             {heads * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank}});
+        normal("attention" + suffix, {{kRows, tokens_a_row, sizes.heads, sizes.nope},
+                                      {kRows, tokens_a_row, sizes.heads, sizes.rope},
+                                      {kRows, tokens_a_row, sizes.rank},
+                                      {kRows, tokens_a_row, sizes.rope},
+                                      {sizes.heads * (sizes.nope + sizes.values), sizes.rank}});
     inputs[4] = inputs[4].mul(0.3);
-    const double scale = ops::softmax_scale(c);
+    const double scale = ops::softmax_scale(config_);
     const auto operands = [=](const Tensors& in) {
       return ops::AttentionOperands{in[0], in[1], in[2], in[3], in[4], scale};
     };
-    const at::Tensor query = at::arange(kTokens, at::kLong).view({1, kTokens, 1});
+    const at::Tensor query = at::arange(tokens_a_row, at::kLong).view({1, tokens_a_row, 1});
     const at::Tensor key = query.sub(at::arange(7, at::kLong).mul(3).view({1, 1, 7}));
-    at::Tensor indices = key.masked_fill(key.lt(0), -1).expand({kRows, kTokens, 7}).clone();
+    at::Tensor indices = key.masked_fill(key.lt(0), -1).expand({kRows, tokens_a_row, 7}).clone();
     indices[1][0].fill_(-1);
-    at::Tensor tokens = at::ones({kRows, kTokens}, at::kBool);
+    at::Tensor tokens = at::ones({kRows, tokens_a_row}, at::kBool);
     tokens[1].narrow(0, 0, 9).fill_(false);
     return {
-        {"sparse_attention", inputs,
+        {"sparse_attention" + suffix, inputs,
          [=](const Tensors& in) { return ops::sparse_attention(operands(in), indices).output; }},
-        {"dense_attention", inputs,
+        {"dense_attention" + suffix, inputs,
          [=](const Tensors& in) {
            return ops::dense_attention(operands(in), ops::KeyMask(tokens, {})).output;
          }},
@@ -172,7 +183,13 @@ std::vector<FusedOp> fused_ops(const SuiteContext& context, at::ScalarType type)
   all.push_back(maker.embedding());
   all.push_back(maker.swiglu());
   all.push_back(maker.experts());
-  for (FusedOp& op : maker.attentions()) {
+  const core::ModelConfig& c = context.config();
+  for (FusedOp& op : maker.attentions("", kTokens,
+                                      {c.num_attention_heads, c.qk_nope_head_dim,
+                                       c.qk_rope_head_dim, c.kv_lora_rank, c.v_head_dim})) {
+    all.push_back(std::move(op));
+  }
+  for (FusedOp& op : maker.attentions(".many_tiles", kManyTokens, {2, 5, 4, 6, 3})) {
     all.push_back(std::move(op));
   }
   all.push_back(maker.loss());
