@@ -3,6 +3,7 @@
 #include "src/core/forward_options.h"
 
 #include <array>
+#include <cstdint>
 #include <optional>
 #include <string_view>
 
@@ -91,6 +92,18 @@ struct BalanceOptions {
   double coefficient = 0.0;
 
   bool operator==(const BalanceOptions&) const = default;
+};
+
+/// What a training step minimises: lm + coefficient · kl + coefficient · balance.
+struct Objective {
+  bool lm = true;
+  std::optional<KlOptions> kl = {};
+  BalanceOptions balance = {};
+  /// What the LM loss, and the KL loss under KlReduction::kNumItems, are divided by, so that
+  /// micro-batches of unequal length add up to one batch; 0: the labels that count here.
+  std::int64_t num_items = 0;
+
+  bool wants_balance() const { return balance.coefficient != 0.0; }
 };
 
 /// A word of an option on the command line, in JSON and in metadata.

@@ -40,7 +40,7 @@ Block Block::bind(const tensors::WeightStore& weights, const core::ModelConfig& 
   return block;
 }
 
-std::vector<at::Tensor> Block::differentiable() const {
+std::vector<at::Tensor> Block::differentiable(const core::Objective& objective) const {
   std::vector<at::Tensor> all = {input_layernorm,
                                  self_attn.q_a_proj,
                                  self_attn.q_a_layernorm,
@@ -60,15 +60,20 @@ std::vector<at::Tensor> Block::differentiable() const {
   } else {
     add(std::get<ops::MlpWeights>(mlp));
   }
+  if (objective.kl) {
+    const Indexer& indexer = self_attn.indexer;
+    all.insert(all.end(), {indexer.wq_b, indexer.wk, indexer.k_norm_weight, indexer.k_norm_bias,
+                           indexer.weights_proj});
+  }
   return all;
 }
 
 LayerState Block::forward(const LayerState& state, const ForwardContext& context,
-                          const tensors::Probe& probe) const {
+                          const tensors::Probe& probe, LayerLosses& losses) const {
   const double eps = context.config.rms_norm_eps;
   const ops::NormedResidual before = norm_stream(state, input_layernorm, eps);
   const at::Tensor attended =
-      self_attn.forward(probe("input_layernorm", before.normed), context, probe);
+      self_attn.forward(probe("input_layernorm", before.normed), context, probe, losses);
   const at::Tensor& residual =
       core::planted(core::Fault::kF61ResidualFromNorm) ? before.normed : before.residual;
   const ops::NormedResidual after =
@@ -76,7 +81,7 @@ LayerState Block::forward(const LayerState& state, const ForwardContext& context
   const at::Tensor x = probe("post_attention_layernorm", after.normed);
   const auto* moe = std::get_if<Moe>(&mlp);
   const at::Tensor hidden =
-      probe("mlp", moe != nullptr ? moe->forward(x, context.config, probe)
+      probe("mlp", moe != nullptr ? moe->forward(x, context, probe, losses)
                                   : ops::mlp(x, std::get<ops::MlpWeights>(mlp)));
   return {hidden, after.residual};
 }

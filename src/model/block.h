@@ -35,11 +35,11 @@ struct Block {
                     std::int64_t layer);
 
   LayerState forward(const LayerState& state, const ForwardContext& context,
-                     const tensors::Probe& probe) const;
+                     const tensors::Probe& probe, LayerLosses& losses) const;
 
-  /// Everything that a gradient may reach. The indexer's parameters and the router's bias are not
-  /// among them.
-  std::vector<at::Tensor> differentiable() const;
+  /// Everything that a gradient may reach: never the router's bias, and the indexer's parameters
+  /// only when the objective has a KL loss.
+  std::vector<at::Tensor> differentiable(const core::Objective& objective) const;
 };
 
 }  // namespace sparity::model

@@ -6,6 +6,7 @@
 #include <torch/custom_class.h>
 
 #include <string>
+#include <utility>
 
 namespace sparity::model {
 
@@ -18,6 +19,8 @@ using torch::autograd::variable_list;
 struct KeptCall : torch::CustomClassHolder {
   LayerCall call;
   tensors::Probe probe;
+  LayerState state;  // what the first run left, until its outputs have a history
+  LayerLosses losses;
 
   KeptCall(LayerCall a_call, const tensors::Probe& a_probe)
       : call(std::move(a_call)), probe(a_probe) {}
@@ -47,6 +50,17 @@ variable_list gradients_of(const variable_list& outputs, const variable_list& co
   return all;
 }
 
+/// What a layer leaves that gradients may reach, in a fixed order; what is undefined is left out.
+variable_list outputs_of(const LayerState& next, const LayerLosses& losses) {
+  variable_list outputs;
+  for (const at::Tensor& output : {next.hidden, next.residual, losses.kl, losses.balance}) {
+    if (output.defined()) {
+      outputs.push_back(output);
+    }
+  }
+  return outputs;
+}
+
 /// Inputs: hidden, residual (the embedding has none: hidden stands in), then the parameters.
 struct Recomputed : torch::autograd::Function<Recomputed> {
   static variable_list forward(AutogradContext* context, const at::Tensor& hidden,
@@ -59,13 +73,13 @@ struct Recomputed : torch::autograd::Function<Recomputed> {
     context->set_materialize_grads(false);
     context->saved_data["has_residual"] = has_residual;
     context->saved_data["kept"] = c10::IValue::make_capsule(kept);
-    const LayerState next =
-        kept->call.run({hidden, has_residual ? residual : at::Tensor()}, kept->probe);
-    if (!next.residual.defined()) {
+    kept->state =
+        kept->call.run({hidden, has_residual ? residual : at::Tensor()}, kept->probe, kept->losses);
+    if (!kept->state.residual.defined()) {
       // A replaced stream: the value belongs to whoever replaced it, and must not get a history.
-      return {next.hidden.clone()};
+      kept->state.hidden = kept->state.hidden.clone();
     }
-    return {next.hidden, next.residual};
+    return outputs_of(kept->state, kept->losses);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& arrived) {
@@ -78,12 +92,13 @@ struct Recomputed : torch::autograd::Function<Recomputed> {
     if (has_residual) {
       inputs.push_back(as_leaf(saved[1]));
     }
-    const LayerState next =
-        kept->call.run({inputs[0], has_residual ? inputs[1] : at::Tensor()}, kept->probe.again());
+    LayerLosses losses;
+    const LayerState next = kept->call.run({inputs[0], has_residual ? inputs[1] : at::Tensor()},
+                                           kept->probe.again(), losses);
+    const variable_list made = outputs_of(next, losses);
     inputs.insert(inputs.end(), saved.begin() + 2, saved.end());
     variable_list outputs;
     variable_list cotangents;
-    const variable_list made = {next.hidden, next.residual};
     for (std::size_t i = 0; i < arrived.size(); ++i) {
       if (arrived[i].defined()) {
         outputs.push_back(made[i]);
@@ -102,8 +117,9 @@ struct Recomputed : torch::autograd::Function<Recomputed> {
 
 }  // namespace
 
-LayerState LayerCall::run(const LayerState& state, const tensors::Probe& probe) const {
-  const LayerState next = block.forward(state, *context, probe.layer(index));
+LayerState LayerCall::run(const LayerState& state, const tensors::Probe& probe,
+                          LayerLosses& losses) const {
+  const LayerState next = block.forward(state, *context, probe.layer(index), losses);
   const std::string name = "layers." + std::to_string(index);
   if (probe.wants(name)) {
     const at::Tensor stream = stream_of(next);
@@ -117,12 +133,21 @@ LayerState LayerCall::run(const LayerState& state, const tensors::Probe& probe) 
 }
 
 LayerState run_recomputed(const LayerCall& call, const LayerState& state,
-                          const tensors::Probe& probe) {
+                          const tensors::Probe& probe, LayerLosses& losses) {
   const bool has_residual = state.residual.defined();
-  const variable_list next = Recomputed::apply(
-      state.hidden, has_residual ? state.residual : state.hidden, has_residual,
-      at::TensorList(call.block.differentiable()), c10::make_intrusive<KeptCall>(call, probe));
-  return {next[0], next.size() > 1 ? next[1] : at::Tensor()};
+  const auto kept = c10::make_intrusive<KeptCall>(call, probe);
+  const variable_list outputs =
+      Recomputed::apply(state.hidden, has_residual ? state.residual : state.hidden, has_residual,
+                        at::TensorList(call.block.differentiable(call.context->objective)), kept);
+  losses = std::exchange(kept->losses, {});
+  LayerState next = std::exchange(kept->state, {});
+  std::size_t taken = 0;
+  for (at::Tensor* output : {&next.hidden, &next.residual, &losses.kl, &losses.balance}) {
+    if (output->defined()) {
+      *output = outputs[taken++];
+    }
+  }
+  return next;
 }
 
 }  // namespace sparity::model

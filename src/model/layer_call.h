@@ -14,13 +14,13 @@ struct LayerCall {
   std::shared_ptr<const ForwardContext> context;
 
   /// The layer, its output shown to the probe as "layers.N".
-  LayerState run(const LayerState& state, const tensors::Probe& probe) const;
+  LayerState run(const LayerState& state, const tensors::Probe& probe, LayerLosses& losses) const;
 };
 
 /// The same, recording no gradients and keeping the state alone; the backward pass runs the layer a
 /// second time, with `probe.again()`, and differentiates that. Bits of values and gradients are
 /// those of `run`. What the probe's sink refers to must live until then.
 LayerState run_recomputed(const LayerCall& call, const LayerState& state,
-                          const tensors::Probe& probe);
+                          const tensors::Probe& probe, LayerLosses& losses);
 
 }  // namespace sparity::model

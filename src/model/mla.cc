@@ -3,6 +3,7 @@
 #include "src/core/fault.h"
 #include "src/ops/attention.h"
 #include "src/ops/indexer.h"
+#include "src/ops/indexer_kl.h"
 #include "src/ops/linear.h"
 #include "src/ops/norm.h"
 
@@ -44,6 +45,28 @@ at::Tensor rotate_keys(const at::Tensor& k_rot, const ForwardContext& context) {
   return ops::rotate_interleaved(k_rot.unsqueeze(2), table).squeeze(2);
 }
 
+ops::AttentionOperands detached(const ops::AttentionOperands& operands) {
+  return {operands.q_nope.detach(), operands.q_rot.detach(),     operands.kv.detach(),
+          operands.k_rot.detach(),  operands.kv_b_proj.detach(), operands.scale};
+}
+
+/// The indexer's KL loss; a target that the probe wants to see, or puts in its place, is formed.
+ops::IndexerKl teach(const ops::IndexOperands& index, ops::KlTeacher teacher,
+                     const ForwardContext& context, const tensors::Probe& probe) {
+  const core::KlOptions& options = *context.objective.kl;
+  at::Tensor target;
+  {
+    const at::NoGradGuard no_gradients;
+    if (teacher.selected.defined() && options.target != core::KlTarget::kSelected) {
+      teacher.lse = ops::dense_attention(teacher.operands, context.mask).lse;
+    }
+    if (probe.wants("kl_target")) {
+      target = probe("kl_target", ops::kl_target(teacher, context.mask, options));
+    }
+  }
+  return ops::indexer_kl(index, teacher, context.mask, options, target);
+}
+
 }  // namespace
 
 Indexer Indexer::bind(const tensors::WeightStore& weights, const std::string& prefix) {
@@ -56,21 +79,29 @@ Indexer Indexer::bind(const tensors::WeightStore& weights, const std::string& pr
   };
 }
 
-at::Tensor Indexer::forward(const at::Tensor& x, const at::Tensor& q_latent,
-                            const ForwardContext& context, const tensors::Probe& probe) const {
+ops::IndexOperands Indexer::operands(const at::Tensor& x, const at::Tensor& q_latent,
+                                     const ForwardContext& context,
+                                     const tensors::Probe& probe) const {
   const std::int64_t heads = context.config.index_n_heads;
   const std::int64_t dim = context.config.index_head_dim;
-  at::Tensor q = ops::linear(q_latent, wq_b).view({x.size(0), x.size(1), heads, dim});
-  at::Tensor k = ops::layer_norm(ops::linear(x, wk), k_norm_weight, k_norm_bias, kLatentNormEps);
-  q = probe("q", ops::rotate_index_heads(q, context.table));
-  k = probe("k", ops::rotate_index_heads(k.unsqueeze(2), context.table).squeeze(2));
-  const at::Tensor weights = probe("weights", ops::index_head_weights(x, weights_proj, dim));
+  const at::Tensor q = ops::linear(q_latent, wq_b).view({x.size(0), x.size(1), heads, dim});
+  const at::Tensor k =
+      ops::layer_norm(ops::linear(x, wk), k_norm_weight, k_norm_bias, kLatentNormEps);
+  return {probe("q", ops::rotate_index_heads(q, context.table)),
+          probe("k", ops::rotate_index_heads(k.unsqueeze(2), context.table).squeeze(2)),
+          probe("weights", ops::index_head_weights(x, weights_proj, dim))};
+}
+
+at::Tensor Indexer::select(const ops::IndexOperands& operands, const ForwardContext& context,
+                           const tensors::Probe& probe) {
+  const at::NoGradGuard no_gradients;
+  ops::IndexOperands scored = operands;
   if (context.hadamard) {
-    q = ops::hadamard(q);
-    k = ops::hadamard(k);
+    scored.q = ops::hadamard(operands.q);
+    scored.k = ops::hadamard(operands.k);
   }
   const at::Tensor chosen =
-      ops::select_keys({q, k, weights}, context.mask, context.config.index_topk, probe);
+      ops::select_keys(scored, context.mask, context.config.index_topk, probe);
   const at::Tensor selected = probe("topk_indices", chosen);
   return selected.is_same(chosen) ? chosen : ops::keep_visible(selected, context.mask);
 }
@@ -88,8 +119,32 @@ Mla Mla::bind(const tensors::WeightStore& weights, const std::string& prefix) {
   };
 }
 
+Mla::Indexed Mla::index(const at::Tensor& x, const at::Tensor& q_latent,
+                        const ForwardContext& context, const tensors::Probe& probe) const {
+  const bool selects = context.attention == core::AttentionMode::kSparse || probe.wants("scores") ||
+                       probe.wants("topk_indices");
+  if (!selects && !context.objective.kl) {
+    return {};
+  }
+  // Only the KL loss reaches the indexer, the language model's never does (spec 4.2).
+  const bool learns =
+      context.objective.kl.has_value() || planted(Fault::kF26LmGradientReachesIndexer);
+  const at::AutoGradMode recording(at::GradMode::is_enabled() && learns);
+  const core::KlDetach detach =
+      context.objective.kl ? context.objective.kl->detach : core::KlDetach::kBoth;
+  const bool cut_x = detach == core::KlDetach::kBoth && !planted(Fault::kF24HiddenStateNotDetached);
+  const bool cut_q = detach != core::KlDetach::kNone && !planted(Fault::kF25QueryLatentNotDetached);
+  Indexed indexed;
+  indexed.operands = indexer.operands(cut_x ? x.detach() : x, cut_q ? q_latent.detach() : q_latent,
+                                      context, probe);
+  if (selects) {
+    indexed.selected = Indexer::select(indexed.operands, context, probe);
+  }
+  return indexed;
+}
+
 at::Tensor Mla::forward(const at::Tensor& x, const ForwardContext& context,
-                        const tensors::Probe& probe) const {
+                        const tensors::Probe& probe, LayerLosses& losses) const {
   const core::ModelConfig& config = context.config;
   const std::int64_t batch = x.size(0);
   const std::int64_t tokens = x.size(1);
@@ -117,18 +172,23 @@ at::Tensor Mla::forward(const at::Tensor& x, const ForwardContext& context,
       .kv_b_proj = kv_b_proj,
       .scale = ops::softmax_scale(config),
   };
-  const tensors::Probe indexer_probe = inner.scope("indexer");
+  const Indexed indexed = index(x, q_latent, context, inner.scope("indexer"));
   const bool sparse = context.attention == core::AttentionMode::kSparse;
-  at::Tensor selected;
-  if (sparse || indexer_probe.wants("scores") || indexer_probe.wants("topk_indices")) {
-    // The loss of the language model never reaches the indexer (spec 4.2).
-    const at::NoGradGuard no_gradients;
-    selected = indexer.forward(x, q_latent, context, indexer_probe);
-  }
-  const ops::AttentionResult attention = sparse ? ops::sparse_attention(operands, selected)
+  const ops::AttentionResult attention = sparse ? ops::sparse_attention(operands, indexed.selected)
                                                 : ops::dense_attention(operands, context.mask);
   inner("lse", attention.lse);
-  const at::Tensor output = inner("attn_output", attention.output);
+  at::Tensor output = inner("attn_output", attention.output);
+  if (planted(Fault::kF26LmGradientReachesIndexer)) {
+    const at::Tensor leak = indexed.operands.weights.sum();
+    output = output.add(leak.sub(leak.detach()).to(output.scalar_type()));
+  }
+  if (context.objective.kl) {
+    const ops::KlTeacher teacher{detached(operands), attention.lse.detach(),
+                                 sparse ? indexed.selected : at::Tensor()};
+    const ops::IndexerKl kl = teach(indexed.operands, teacher, context, inner.scope("indexer"));
+    losses.kl = kl.sum;
+    losses.kl_rows = kl.rows;
+  }
   return probe("self_attn", ops::linear(output.reshape({batch, tokens, -1}), o_proj));
 }
 

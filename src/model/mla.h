@@ -1,9 +1,7 @@
 #pragma once
 
-#include "src/core/forward_options.h"
-#include "src/core/model_config.h"
-#include "src/ops/key_mask.h"
-#include "src/ops/rope.h"
+#include "src/model/forward_context.h"
+#include "src/ops/indexer.h"
 #include "src/tensors/probe.h"
 #include "src/tensors/weight_store.h"
 
@@ -12,16 +10,6 @@
 #include <string>
 
 namespace sparity::model {
-
-/// What every layer of one forward pass shares.
-struct ForwardContext {
-  core::ModelConfig config;
-  core::AttentionMode attention = core::AttentionMode::kSparse;
-  bool hadamard =
-      false;  // rotate index queries and keys by the orthonormal Hadamard transform (D-10)
-  ops::KeyMask mask;
-  ops::RotaryTable table;
-};
 
 /// The lightning indexer of one layer (spec 2.9).
 struct Indexer {
@@ -33,9 +21,12 @@ struct Indexer {
 
   static Indexer bind(const tensors::WeightStore& weights, const std::string& prefix);
 
-  /// x [B, S, D] (normed), q_latent [B, S, Rq] → the selected keys, I64 [B, S, min(index_topk, T)].
-  at::Tensor forward(const at::Tensor& x, const at::Tensor& q_latent, const ForwardContext& context,
-                     const tensors::Probe& probe) const;
+  /// x [B, S, D] (normed), q_latent [B, S, Rq] → what keys are scored with.
+  ops::IndexOperands operands(const at::Tensor& x, const at::Tensor& q_latent,
+                              const ForwardContext& context, const tensors::Probe& probe) const;
+  /// The selected keys, I64 [B, S, min(index_topk, T)]; never a gradient.
+  static at::Tensor select(const ops::IndexOperands& operands, const ForwardContext& context,
+                           const tensors::Probe& probe);
 };
 
 /// Multi-head latent attention of one layer (spec 2.8).
@@ -51,9 +42,19 @@ struct Mla {
 
   static Mla bind(const tensors::WeightStore& weights, const std::string& prefix);
 
-  /// x [B, S, D] (normed) → [B, S, D].
+  /// x [B, S, D] (normed) → [B, S, D]; the indexer's KL loss goes to `losses` when the objective
+  /// has one.
   at::Tensor forward(const at::Tensor& x, const ForwardContext& context,
-                     const tensors::Probe& probe) const;
+                     const tensors::Probe& probe, LayerLosses& losses) const;
+
+ private:
+  /// The selection, where one is wanted, and the operands that the KL loss differentiates.
+  struct Indexed {
+    ops::IndexOperands operands;
+    at::Tensor selected;
+  };
+  Indexed index(const at::Tensor& x, const at::Tensor& q_latent, const ForwardContext& context,
+                const tensors::Probe& probe) const;
 };
 
 }  // namespace sparity::model

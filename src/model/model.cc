@@ -19,31 +19,36 @@ Model::Model(const core::ModelConfig& config, const tensors::WeightStore& weight
 
 std::shared_ptr<const ForwardContext> Model::context_for(const tensors::Inputs& inputs,
                                                          const ForwardOptions& options) const {
-  return std::make_shared<ForwardContext>(
-      ForwardContext{config_, options.attention, options.hadamard, ops::KeyMask(inputs),
-                     ops::rotary_table(config_, inputs.position_ids, activation())});
+  return std::make_shared<ForwardContext>(ForwardContext{
+      config_, options.attention, options.hadamard, ops::KeyMask(inputs),
+      ops::rotary_table(config_, inputs.position_ids, activation()), options.objective});
 }
 
-at::Tensor Model::forward(const tensors::Inputs& inputs, const ForwardOptions& options,
-                          const tensors::Probe& probe) const {
+ForwardResult Model::run(const tensors::Inputs& inputs, const ForwardOptions& options,
+                         const tensors::Probe& probe) const {
   const std::shared_ptr<const ForwardContext> context = context_for(inputs, options);
   LayerState state{probe("embed_tokens", ops::embedding(inputs.input_ids, embed_tokens_)), {}};
+  ForwardResult result;
   for (std::int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
     const LayerCall call{layers_[static_cast<std::size_t>(layer)], layer, context};
-    state = options.recompute_layers ? run_recomputed(call, state, probe) : call.run(state, probe);
+    LayerLosses& losses = result.losses.emplace_back();
+    state = options.recompute_layers ? run_recomputed(call, state, probe, losses)
+                                     : call.run(state, probe, losses);
   }
   if (core::planted(core::Fault::kF62FinalNormWithoutResidual)) {
     state.residual.reset();
   }
   const ops::NormedResidual normed = norm_stream(state, norm_, config_.rms_norm_eps);
-  return probe("logits", ops::wide_linear(probe("norm", normed.normed), lm_head_));
+  result.logits = probe("logits", ops::wide_linear(probe("norm", normed.normed), lm_head_));
+  return result;
 }
 
 LayerState Model::layer_forward(std::int64_t layer, const LayerState& state,
                                 const tensors::Inputs& inputs, const ForwardOptions& options,
                                 const tensors::Probe& probe) const {
+  LayerLosses losses;
   return LayerCall{layers_[static_cast<std::size_t>(layer)], layer, context_for(inputs, options)}
-      .run(state, probe);
+      .run(state, probe, losses);
 }
 
 }  // namespace sparity::model

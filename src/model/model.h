@@ -20,6 +20,14 @@ struct ForwardOptions {
   /// Gradient checkpointing: a layer keeps nothing but its input for the backward pass, which runs
   /// it again. The same bits, less memory.
   bool recompute_layers = false;
+  /// Which losses the layers compute on the way; the LM loss is the caller's, from the logits.
+  core::Objective objective = {};
+};
+
+/// What a forward pass leaves.
+struct ForwardResult {
+  at::Tensor logits;                // [B, S, V] in f32(A) (spec 2.4, D-34)
+  std::vector<LayerLosses> losses;  // one a layer
 };
 
 /// DeepSeek-V3.2, differentiable when it is bound to leaves (`WeightStore::as_leaves`). Rounds as
@@ -30,9 +38,15 @@ class Model {
   /// not copied.
   Model(const core::ModelConfig& config, const tensors::WeightStore& weights);
 
-  /// input_ids [B, S] → logits [B, S, V] in f32(A) (spec 2.4, D-34).
+  /// input_ids [B, S] → logits, and what the layers add to the objective.
+  ForwardResult run(const tensors::Inputs& inputs, const ForwardOptions& options = {},
+                    const tensors::Probe& probe = {}) const;
+
+  /// The logits alone.
   at::Tensor forward(const tensors::Inputs& inputs, const ForwardOptions& options = {},
-                     const tensors::Probe& probe = {}) const;
+                     const tensors::Probe& probe = {}) const {
+    return run(inputs, options, probe).logits;
+  }
 
   /// One layer alone, on a given state.
   LayerState layer_forward(std::int64_t layer, const LayerState& state,

@@ -1,5 +1,6 @@
 #include "src/model/moe.h"
 
+#include "src/ops/balance.h"
 #include "src/ops/moe.h"
 #include "src/ops/router.h"
 
@@ -27,11 +28,17 @@ Moe Moe::bind(const tensors::WeightStore& weights, const std::string& prefix,
   return moe;
 }
 
-at::Tensor Moe::forward(const at::Tensor& x, const core::ModelConfig& config,
-                        const tensors::Probe& probe) const {
+at::Tensor Moe::forward(const at::Tensor& x, const ForwardContext& context,
+                        const tensors::Probe& probe, LayerLosses& losses) const {
   const tensors::Probe inner = probe.scope("mlp");
   const ops::Routing routing =
-      ops::route(x, gate_weight, e_score_correction_bias, config, inner.scope("gate"));
+      ops::route(x, gate_weight, e_score_correction_bias, context.config, inner.scope("gate"));
+  if (context.objective.wants_balance()) {
+    const at::Tensor& tokens = context.mask.token_mask();
+    losses.balance =
+        ops::balance_loss(routing.scores, routing.indices, tokens, context.objective.balance);
+    losses.load = ops::expert_load(routing.indices, tokens, context.config.n_routed_experts);
+  }
   const at::Tensor routed = inner("experts", ops::routed_experts(x, routing, experts));
   const at::Tensor shared = inner("shared_experts", ops::mlp(x, shared_experts));
   return routed.add(shared.to(routed.scalar_type())).to(x.scalar_type());

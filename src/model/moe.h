@@ -1,6 +1,7 @@
 #pragma once
 
 #include "src/core/model_config.h"
+#include "src/model/forward_context.h"
 #include "src/ops/mlp.h"
 #include "src/tensors/probe.h"
 #include "src/tensors/weight_store.h"
@@ -26,8 +27,9 @@ struct Moe {
                   const core::ModelConfig& config);
 
   /// x [B, S, D] in A → [B, S, D] in A: the routed sum and the shared experts are added in f32(A).
-  at::Tensor forward(const at::Tensor& x, const core::ModelConfig& config,
-                     const tensors::Probe& probe) const;
+  /// The balance loss and the experts' load go to `losses` when the objective has that loss.
+  at::Tensor forward(const at::Tensor& x, const ForwardContext& context,
+                     const tensors::Probe& probe, LayerLosses& losses) const;
 };
 
 }  // namespace sparity::model

@@ -141,17 +141,19 @@ struct CrossEntropy : torch::autograd::Function<CrossEntropy> {
 
 }  // namespace
 
-LmLoss lm_loss(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& token_mask) {
+LmLoss lm_loss(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& token_mask,
+               std::int64_t num_items) {
   const Targets targets(labels, token_mask);
   LmLoss result;
   for (std::int64_t i = 0; i < labels.numel(); ++i) {
     result.counted += targets.counts(i) ? 1 : 0;
     result.ignored += targets.ignored(i) ? 1 : 0;
   }
-  SPARITY_CHECK_INPUT(result.counted > 0,
+  SPARITY_CHECK_INPUT(result.counted > 0 || num_items > 0,
                       "'labels': expected at least one label to learn from, found none that is not "
                       "-100, in the first column or predicted from padding");
-  result.loss = CrossEntropy::apply(logits, labels, token_mask, result.counted);
+  result.loss =
+      CrossEntropy::apply(logits, labels, token_mask, num_items > 0 ? num_items : result.counted);
   return result;
 }
 

@@ -148,7 +148,7 @@ Routing route(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& b
   if (!indices.is_same(chosen)) {
     check_forced(indices, config.n_routed_experts);
   }
-  return {indices, probe("topk_weights", routing_weights(scores, indices, bias, config))};
+  return {indices, probe("topk_weights", routing_weights(scores, indices, bias, config)), scores};
 }
 
 }  // namespace sparity::ops

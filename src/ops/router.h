@@ -11,6 +11,7 @@ namespace sparity::ops {
 struct Routing {
   at::Tensor indices;  // I64 [B, S, K], by (biased score descending, expert ascending)
   at::Tensor weights;  // f32(A) [B, S, K]
+  at::Tensor scores;   // f32(A) [B, S, E], unbiased
 };
 
 /// sigmoid(f32(x) · f32(W)ᵀ): unbiased scores, f32(A) [B, S, E].

@@ -79,8 +79,9 @@ Outputs run_candidate(const SuiteContext& context, const TensorMap& in, bool had
   const model::ForwardContext forward{
       .config = context.config(), .hadamard = hadamard, .mask = mask, .table = table};
   tensors::Recorder recorder({"*"});
-  indexer.forward(in.at("x"), in.at("q_latent"), forward,
-                  tensors::Probe(&recorder).scope("indexer"));
+  const tensors::Probe probe = tensors::Probe(&recorder).scope("indexer");
+  model::Indexer::select(indexer.operands(in.at("x"), in.at("q_latent"), forward, probe), forward,
+                         probe);
   Outputs outputs;
   for (const char* name : {"indexer.q", "indexer.k", "indexer.weights", "indexer.scores"}) {
     outputs.emplace_back(name, recorder.captured().at(name));

@@ -40,7 +40,10 @@ Trace taken_from(const tensors::Recorder& recorder) {
 Trace candidate_trace(const SuiteContext& context, const Transformed& problem) {
   tensors::Recorder recorder({"*"});
   const tensors::Probe probe = tensors::Probe(&recorder).layer(context.first_moe_layer());
-  probe("mlp", problem.moe.forward(problem.x, context.config(), probe));
+  const model::ForwardContext forward{
+      .config = context.config(), .mask = ops::KeyMask(context.inputs()), .table = {}};
+  model::LayerLosses losses;
+  probe("mlp", problem.moe.forward(problem.x, forward, probe, losses));
   Trace trace = taken_from(recorder);
   problem.undo(trace);
   return trace;

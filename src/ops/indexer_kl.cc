@@ -1,0 +1,154 @@
+#include "src/ops/indexer_kl.h"
+
+#include "src/ops/kl_tiles.h"
+#include "src/ops/parallel.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <vector>
+
+namespace sparity::ops {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// Key gradients are gathered in this many sums, each of its own tiles in order, and the sums added
+/// in order: no bit depends on the number of threads.
+constexpr std::int64_t kLanes = 8;
+
+/// The target's columns of a tile, from a given one [B, S, T].
+at::Tensor columns_of(const at::Tensor& target, const KlTile& tile) {
+  const at::Tensor rows = tile.of(target);
+  return tile.indices.defined()
+             ? rows.gather(1, tile.indices).masked_fill_(tile.support.logical_not(), 0.0)
+             : rows.narrow(1, 0, tile.open.size(1)).contiguous();
+}
+
+/// KL_t of every row and, where wanted, the gradients of their sum.
+struct Pass {
+  at::Tensor rows;     // [B, S]
+  at::Tensor q;        // [B, S, Hi, Di]
+  at::Tensor k;        // [B, T, Di]
+  at::Tensor weights;  // [B, S, Hi]
+};
+
+Pass run(const IndexOperands& index, const KlTeacher& teacher, const KeyMask& mask,
+         const core::KlOptions& options, const at::Tensor& target, bool with_gradients) {
+  const KlLayer layer(index, teacher, mask, options);
+  const at::TensorOptions wide = index.weights.options();
+  Pass pass{at::zeros({index.q.size(0), index.q.size(1)}, wide), {}, {}, {}};
+  if (with_gradients) {
+    pass.q = at::empty(index.q.sizes(), wide);
+    pass.k = at::empty(index.k.sizes(), wide);
+    pass.weights = at::empty(index.weights.sizes(), wide);
+  }
+  for (std::int64_t b = 0; b < index.q.size(0); ++b) {
+    const std::int64_t used = std::min(kLanes, layer.tiles());
+    std::vector<at::Tensor> lanes(static_cast<std::size_t>(used));
+    for_each_item(used, [&](std::int64_t lane) {
+      at::Tensor& sum = lanes[static_cast<std::size_t>(lane)];
+      if (with_gradients) {
+        sum = at::zeros({index.k.size(1), index.k.size(2)}, wide);
+      }
+      for (std::int64_t t = lane; t < layer.tiles(); t += kLanes) {
+        const KlTile tile = layer.tile(b, t);
+        const KlColumns columns{layer.scores(tile),
+                                target.defined() ? columns_of(target, tile) : layer.target(tile)};
+        kl_of_rows(layer.rule(), columns, with_gradients, tile.of(pass.rows));
+        if (with_gradients) {
+          layer.backward(tile, columns.scores, {pass.q, pass.weights, sum});
+        }
+      }
+    });
+    if (with_gradients) {
+      const at::Tensor sum = pass.k[b];
+      sum.copy_(lanes[0]);
+      for (std::size_t lane = 1; lane < lanes.size(); ++lane) {
+        sum.add_(lanes[lane]);
+      }
+    }
+  }
+  return pass;
+}
+
+/// Inputs: the index operands, which take gradients; then what doesn't.
+struct IndexerKlSum : torch::autograd::Function<IndexerKlSum> {
+  static variable_list forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
+                               const at::Tensor& weights, const Pass& pass) {
+    context->save_for_backward({pass.q, pass.k, pass.weights});
+    context->saved_data["activation"] = static_cast<std::int64_t>(q.scalar_type());
+    (void)k;
+    (void)weights;
+    context->mark_non_differentiable({pass.rows});
+    return {pass.rows.sum(at::kDouble).to(pass.rows.scalar_type()), pass.rows};
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& arrived) {
+    const variable_list saved = context->get_saved_variables();
+    const auto activation = static_cast<at::ScalarType>(context->saved_data["activation"].toInt());
+    return {saved[0].mul(arrived[0]).to(activation), saved[1].mul(arrived[0]).to(activation),
+            saved[2].mul(arrived[0]), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+std::int64_t counted_rows(const KeyMask& mask) {
+  constexpr std::int64_t kRows = 64;
+  std::int64_t counted = 0;
+  for (std::int64_t row0 = 0; row0 < mask.tokens(); row0 += kRows) {
+    const std::int64_t row1 = std::min(row0 + kRows, mask.tokens());
+    counted += mask.rows(row0, row1).any(-1).sum().item().toLong();
+  }
+  return counted;
+}
+
+at::Tensor kl_target(const KlTeacher& teacher, const KeyMask& mask,
+                     const core::KlOptions& options) {
+  const at::Tensor& q = teacher.operands.q_nope;
+  const at::TensorOptions wide = teacher.lse.options();
+  at::Tensor target = at::zeros({q.size(0), q.size(1), mask.tokens()}, wide);
+  // The columns of the target are the support alone, whatever q is normalised over.
+  core::KlOptions own = options;
+  own.support = core::KlSupport::kSelected;
+  const IndexOperands none{at::empty({q.size(0), q.size(1), 1, 1}, wide),
+                           at::empty({q.size(0), mask.tokens(), 1}, wide),
+                           at::empty({q.size(0), q.size(1), 1}, wide)};
+  const KlLayer layer(none, teacher, mask, own);
+  for_each_item(q.size(0) * layer.tiles(), [&](std::int64_t item) {
+    const KlTile tile = layer.tile(item / layer.tiles(), item % layer.tiles());
+    const at::Tensor p = layer.target(tile);
+    if (tile.indices.defined()) {
+      tile.of(target).scatter_add_(1, tile.indices, p);
+    } else {
+      tile.of(target).narrow(1, 0, p.size(1)).copy_(p);
+    }
+  });
+  return target;
+}
+
+IndexerKl indexer_kl(const IndexOperands& index, const KlTeacher& teacher, const KeyMask& mask,
+                     const core::KlOptions& options, const at::Tensor& target) {
+  const bool with_gradients =
+      at::GradMode::is_enabled() &&
+      (index.q.requires_grad() || index.k.requires_grad() || index.weights.requires_grad());
+  Pass pass;
+  {
+    const at::NoGradGuard no_gradients;
+    pass = run({index.q.detach(), index.k.detach(), index.weights.detach()}, teacher, mask, options,
+               target, with_gradients);
+  }
+  if (!with_gradients) {
+    return {pass.rows.sum(at::kDouble).to(pass.rows.scalar_type()), pass.rows};
+  }
+  const variable_list result = IndexerKlSum::apply(index.q, index.k, index.weights, pass);
+  return {result[0], result[1]};
+}
+
+}  // namespace sparity::ops
