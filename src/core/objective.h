@@ -10,12 +10,14 @@
 namespace sparity::core {
 
 /// Which attention the indexer is trained to match (spec 4.5). Ω is the support: the selected valid
-/// keys in sparse mode, every valid key in dense mode, where all three are the same.
+/// keys in sparse mode, every valid key in dense mode, where all three are the same. The target is
+/// p = P / ΣP on Ω and 0 elsewhere, P the sum over heads of each head's softmax; 0 where ΣP is 0.
 enum class KlTarget {
-  kSelected,      // "selected": each head's softmax over Ω
-  kRenormalised,  // "renormalised": each head's softmax over every valid key, on Ω divided by its
-                  // mass there
-  kRestricted,    // "restricted": the same, not divided: not a distribution, may come out negative
+  kSelected,      // "selected": softmax over Ω; every head weighs the same
+  kRenormalised,  // "renormalised": softmax over every valid key, ΣP over Ω; a head weighs as much
+                  // as its mass there
+  kRestricted,  // "restricted": the same with ΣP over every valid key, which is the number of
+                // heads: p is not a distribution, KL_t may come out negative
 };
 
 /// The keys over which the indexer's own distribution is normalised (spec 4.5).
@@ -33,10 +35,10 @@ enum class KlReduction {
   kLayerSumOfRowMeans,  // "layer_sum_of_row_means": sum / R
 };
 
-/// What keeps logarithms finite, ε = 1e-10 (spec 4.3). Where a probability is 0, its term is 0.
+/// What keeps logarithms finite, ε = 1e-10 (spec 4.3): the term of one key. Where p is 0, it is 0.
 enum class KlGuard {
   kNone,         // "none": p · (ln p − ln q)
-  kAddToTarget,  // "add_to_target": P / (ΣP + ε) for p, then p · (ln(p + ε) − ln q)
+  kAddToTarget,  // "add_to_target": p = P / (ΣP + ε), then p · (ln(p + ε) − ln q)
   kClampTarget,  // "clamp_target": p · (ln max(p, ε) − ln q)
   kAddToBoth,    // "add_to_both": p · (ln(p + ε) − ln(q + ε))
   kClampLogs,    // "clamp_logs": p · (ln p − ln q), both logarithms clamped to [−100, 0]
@@ -45,7 +47,8 @@ enum class KlGuard {
 /// The dtype of target, softmax and logarithms.
 enum class KlPrecision {
   kWide,        // "float32": f32(A)
-  kActivation,  // "activation": heads, target and log q are rounded to A
+  kActivation,  // "activation": each head's softmax, p, and the logarithm of q as the guard leaves
+                // it are rounded to A; sums and the rest stay f32(A)
 };
 
 /// Which inputs of the indexer the KL loss does not pass through (spec 4.2, 4.4).
@@ -80,12 +83,14 @@ enum class BalanceRouting {
 
 /// Over which tokens load is balanced (spec 4.7).
 enum class BalanceScope {
-  kSequence,  // "sequence": each row by itself, then the mean over rows
+  kSequence,  // "sequence": each row by itself, then the mean over rows that hold a token
   kBatch,     // "batch": all tokens of all rows together
 };
 
 /// The router's balance loss, L = coefficient · Σ_i f_i · P_i, summed over MoE layers (spec 4.7,
-/// DeepSeek-V3 equations 17 to 20). f carries no gradient. 0 turns it off.
+/// DeepSeek-V3 equations 17 to 20): f_i = E / (K · T) · how many of the T tokens chose expert i,
+/// P_i the mean over them of s_i / Σ_j s_j. Padding is no token. f carries no gradient. 0 turns it
+/// off.
 struct BalanceOptions {
   BalanceRouting routing = BalanceRouting::kUnbiased;
   BalanceScope scope = BalanceScope::kSequence;

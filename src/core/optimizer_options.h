@@ -18,12 +18,12 @@ struct AdamWOptions {
 /// The shape of a learning rate over steps.
 enum class ScheduleKind {
   kConstant,  // "constant"
-  kCosine,    // "cosine": half a period, down to `least_fraction` of the peak
+  kCosine,    // "cosine": peak · (l + (1 − l) · (1 + cos πx) / 2), l = `least_fraction`
 };
 
 /// Learning rate of step n = 0, 1, …: a linear rise over `warmup_steps`, (n + 1) / warmup_steps of
-/// the peak, then the kind's shape over the steps that are left until `total_steps`, and its last
-/// value after that.
+/// the peak, then the kind's shape in x = (n − warmup_steps) / (total_steps − warmup_steps), which
+/// stays 1 from n = total_steps on, also where the warm-up is as long as that.
 struct ScheduleOptions {
   ScheduleKind kind = ScheduleKind::kConstant;
   std::int64_t warmup_steps = 0;
