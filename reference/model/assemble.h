@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <map>
 #include <string>
 
 namespace sparity::reference::model {
@@ -16,5 +17,9 @@ using Take = std::function<at::Tensor(const std::string& name)>;
 /// of `parameters` stays empty.
 ReferenceModel assemble(const core::ModelConfig& config, at::ScalarType compute,
                         core::Recipe recipe, const Take& take);
+
+/// The same model with other parameters: all of them, in the dtypes that it keeps them in.
+ReferenceModel with_parameters(const ReferenceModel& model,
+                               std::map<std::string, at::Tensor> parameters);
 
 }  // namespace sparity::reference::model

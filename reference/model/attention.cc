@@ -20,30 +20,12 @@ namespace {
 constexpr double kLatentNormEps = 1e-6;  // q_a_layernorm and kv_a_layernorm
 constexpr double kMasked = -std::numeric_limits<double>::infinity();
 
-struct MaskedSoftmax {
-  at::Tensor probabilities;  // [B, H, s, T]
-  at::Tensor lse;            // [B, H, s]
-};
-
-/// Softmax over the supported keys of z [B, H, s, T], support Bool [B, 1, s, T]. A row without any
-/// has probabilities 0 and lse −inf, and no NaN in either direction (D-25, D-26).
-MaskedSoftmax masked_softmax(const at::Tensor& z, const at::Tensor& support) {
-  const at::Tensor masked = z.masked_fill(support.logical_not(), kMasked);
-  const at::Tensor empty = support.any(-1, /*keepdim=*/true).logical_not();
-  const at::Tensor largest = masked.detach().amax(-1, /*keepdim=*/true).masked_fill(empty, 0.0);
-  const at::Tensor exponentials = (masked - largest).exp();
-  const at::Tensor sum = exponentials.sum(-1, /*keepdim=*/true).masked_fill(empty, 1.0);
-  const at::Tensor lse = (sum.log() + largest).masked_fill(empty, kMasked);
-  return {exponentials / sum, lse.squeeze(-1)};
-}
-
 /// `masked_attention` of a few queries.
 Attended attend_chunk(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                       const at::Tensor& support, double scale, core::Recipe recipe) {
   const at::ScalarType activation = q.scalar_type();
   const at::ScalarType wide = tensors::at_least_f32(activation);
-  const at::Tensor z = at::einsum("bshd,bthd->bhst", {q.to(wide), k.to(wide)}) * scale;
-  const MaskedSoftmax softmax = masked_softmax(z, support.unsqueeze(1));
+  const MaskedSoftmax softmax = masked_softmax(attention_logits(q, k, scale), support.unsqueeze(1));
   const at::ScalarType weighing = recipe == core::Recipe::kHf ? wide : activation;
   const at::Tensor output =
       at::einsum("bhst,bthd->bshd", {softmax.probabilities.to(weighing), v.to(weighing)});
@@ -82,18 +64,40 @@ Projections project(const at::Tensor& x, const AttentionWeights& weights, const 
 /// The keys that each query attends to: Bool [B, S, T].
 at::Tensor attended_keys(const at::Tensor& x, const at::Tensor& q_latent,
                          const AttentionWeights& weights, const ForwardPass& pass,
-                         const tensors::Probe& probe) {
+                         const tensors::Probe& probe, LayerRecord* record) {
   const bool sparse = pass.options.attention == core::AttentionMode::kSparse;
-  if (!sparse && !probe.wants("scores") && !probe.wants("topk_indices")) {
+  if (!sparse && record == nullptr && !probe.wants("scores") && !probe.wants("topk_indices")) {
     return pass.valid;
   }
-  const at::Tensor selected = select_keys(x, q_latent, weights.indexer, pass.config, pass.valid,
-                                          pass.table, pass.recipe, pass.options.hadamard, probe);
+  const core::KlDetach detach =
+      record == nullptr ? core::KlDetach::kNone : pass.options.record->indexer.value();
+  const KeySelection selected =
+      select_keys(detach == core::KlDetach::kBoth ? x.detach() : x,
+                  detach == core::KlDetach::kNone ? q_latent : q_latent.detach(), weights.indexer,
+                  pass.config, pass.valid, pass.table, pass.recipe, pass.options.hadamard, probe);
+  if (record != nullptr) {
+    record->index_scores = selected.scores;
+  }
   // A selection never makes a masked key visible (D-14).
-  return sparse ? support(selected, pass.valid.size(-1)) & pass.valid : pass.valid;
+  return sparse ? support(selected.indices, pass.valid.size(-1)) & pass.valid : pass.valid;
 }
 
 }  // namespace
+
+MaskedSoftmax masked_softmax(const at::Tensor& z, const at::Tensor& support) {
+  const at::Tensor masked = z.masked_fill(support.logical_not(), kMasked);
+  const at::Tensor empty = support.any(-1, /*keepdim=*/true).logical_not();
+  const at::Tensor largest = masked.detach().amax(-1, /*keepdim=*/true).masked_fill(empty, 0.0);
+  const at::Tensor exponentials = (masked - largest).exp();
+  const at::Tensor sum = exponentials.sum(-1, /*keepdim=*/true).masked_fill(empty, 1.0);
+  const at::Tensor lse = (sum.log() + largest).masked_fill(empty, kMasked);
+  return {exponentials / sum, lse.squeeze(-1)};
+}
+
+at::Tensor attention_logits(const at::Tensor& q, const at::Tensor& k, double scale) {
+  const at::ScalarType wide = tensors::at_least_f32(q.scalar_type());
+  return at::einsum("bshd,bthd->bhst", {q.to(wide), k.to(wide)}) * scale;
+}
 
 Attended masked_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                           const at::Tensor& support, double scale, core::Recipe recipe) {
@@ -114,26 +118,39 @@ Attended masked_attention(const at::Tensor& q, const at::Tensor& k, const at::Te
   return {at::cat(outputs, 1), at::cat(lses, 1)};
 }
 
-Attended mla(const at::Tensor& q, const at::Tensor& kv_latent, const at::Tensor& k_rot,
-             const at::Tensor& kv_b_proj, const at::Tensor& support, double scale,
-             core::Recipe recipe) {
-  const std::int64_t heads = q.size(2);
-  const std::int64_t nope_dim = q.size(3) - k_rot.size(2);
+ExpandedKeys expand_keys(const at::Tensor& kv_latent, const at::Tensor& k_rot,
+                         const at::Tensor& kv_b_proj, std::int64_t heads, std::int64_t nope_dim) {
   const at::Tensor expanded =
       linear(kv_latent, kv_b_proj).unflatten(-1, {heads, -1});  // [B, T, H, Dn+Dv]
   const at::Tensor k_nope = expanded.narrow(-1, 0, nope_dim);
   const at::Tensor v = expanded.narrow(-1, nope_dim, expanded.size(-1) - nope_dim);
   const at::Tensor k_shared = k_rot.unsqueeze(2).expand({-1, -1, heads, -1});
-  return masked_attention(q, at::cat({k_nope, k_shared}, -1), v, support, scale, recipe);
+  return {at::cat({k_nope, k_shared}, -1), v};
+}
+
+Attended mla(const at::Tensor& q, const at::Tensor& kv_latent, const at::Tensor& k_rot,
+             const at::Tensor& kv_b_proj, const at::Tensor& support, double scale,
+             core::Recipe recipe) {
+  const ExpandedKeys expanded =
+      expand_keys(kv_latent, k_rot, kv_b_proj, q.size(2), q.size(3) - k_rot.size(2));
+  return masked_attention(q, expanded.k, expanded.v, support, scale, recipe);
 }
 
 at::Tensor self_attention(const at::Tensor& x, const AttentionWeights& weights,
-                          const ForwardPass& pass, const tensors::Probe& probe) {
+                          const ForwardPass& pass, const tensors::Probe& probe,
+                          LayerRecord* record) {
   const Projections projected = project(x, weights, pass, probe);
   const at::Tensor keys =
-      attended_keys(x, projected.q_latent, weights, pass, probe.scope("indexer"));
-  const Attended attended = mla(projected.q, projected.kv_latent, projected.k_rot,
-                                weights.kv_b_proj, keys, softmax_scale(pass.config), pass.recipe);
+      attended_keys(x, projected.q_latent, weights, pass, probe.scope("indexer"), record);
+  const ExpandedKeys expanded = expand_keys(projected.kv_latent, projected.k_rot, weights.kv_b_proj,
+                                            projected.q.size(2), pass.config.qk_nope_head_dim);
+  if (record != nullptr) {
+    record->queries = projected.q.detach();
+    record->keys = expanded.k.detach();
+    record->support = keys;
+  }
+  const Attended attended = masked_attention(projected.q, expanded.k, expanded.v, keys,
+                                             softmax_scale(pass.config), pass.recipe);
   probe("lse", attended.lse);  // shown only: nothing reads it
   const at::Tensor output = probe("attn_output", attended.output);
   return linear(output.flatten(2), weights.o_proj);

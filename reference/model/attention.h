@@ -6,6 +6,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+
 namespace sparity::reference::model {
 
 /// Multi-head latent attention of one layer. Names are the checkpoint's.
@@ -19,6 +21,20 @@ struct AttentionWeights {
   at::Tensor o_proj;              // [D, H·Dv]
   IndexerWeights indexer;
 };
+
+/// Softmax over some keys.
+struct MaskedSoftmax {
+  at::Tensor probabilities;  // [B, H, S, T], 0 outside the support
+  at::Tensor lse;            // [B, H, S], −inf in a row without support
+};
+
+/// Softmax over the supported keys of z [B, H, S, T], support Bool [B, 1, S, T], in z's dtype. A
+/// row without any has probabilities 0, and no NaN in either direction (D-25, D-26).
+MaskedSoftmax masked_softmax(const at::Tensor& z, const at::Tensor& support);
+
+/// Attention logits z[h,t] = scale · <q[h], k[h,t]>: q [B, S, H, Dqk], k [B, T, H, Dqk] →
+/// [B, H, S, T], f32 or wider (D-24).
+at::Tensor attention_logits(const at::Tensor& q, const at::Tensor& k, double scale);
 
 /// What attention leaves behind for every query and head.
 struct Attended {
@@ -37,11 +53,20 @@ struct Attended {
 Attended masked_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                           const at::Tensor& support, double scale, core::Recipe recipe);
 
-/// MLA in expanded form: every head's keys and values are formed from the latent,
-/// kv_b_proj(kv_latent) split by head into Dn key rows, then Dv value rows, and the shared rotated
-/// key is repeated to all heads; then `masked_attention`. q [B, S, H, Dqk] (nope, then rotated),
-/// kv_latent [B, T, Rkv], k_rot [B, T, Dr], kv_b_proj [H·(Dn+Dv), Rkv], support Bool [B, S, T].
-/// Keys and values are rounded to the activation dtype. Spec 2.8 (prefill).
+/// Every head's keys and values, in the activation dtype.
+struct ExpandedKeys {
+  at::Tensor k;  // [B, T, H, Dqk], nope then rotated
+  at::Tensor v;  // [B, T, H, Dv]
+};
+
+/// Keys and values out of the latent: kv_b_proj(kv_latent) split by head into Dn key rows, then Dv
+/// value rows; the shared rotated key is repeated to all heads. kv_latent [B, T, Rkv], k_rot [B, T,
+/// Dr], kv_b_proj [H·(Dn+Dv), Rkv]. Spec 2.8 (prefill).
+ExpandedKeys expand_keys(const at::Tensor& kv_latent, const at::Tensor& k_rot,
+                         const at::Tensor& kv_b_proj, std::int64_t heads, std::int64_t nope_dim);
+
+/// MLA in expanded form: `expand_keys`, then `masked_attention`. q [B, S, H, Dqk] (nope, then
+/// rotated), support Bool [B, S, T]. Spec 2.8 (prefill).
 Attended mla(const at::Tensor& q, const at::Tensor& kv_latent, const at::Tensor& k_rot,
              const at::Tensor& kv_b_proj, const at::Tensor& support, double scale,
              core::Recipe recipe);
@@ -50,8 +75,9 @@ Attended mla(const at::Tensor& q, const at::Tensor& kv_latent, const at::Tensor&
 /// D], which the caller shows to the probe. Both latents' norms use eps 1e-6, whatever the config
 /// says of the others. The support is the selection intersected with the valid pairs, or every
 /// valid pair in dense mode, where the indexer only runs when its scores or indices are wanted
-/// (D-14, D-59). Spec 2.8, 2.9.
+/// (D-14, D-59). `record`, where not null, receives all but the routing. Spec 2.8, 2.9.
 at::Tensor self_attention(const at::Tensor& x, const AttentionWeights& weights,
-                          const ForwardPass& pass, const tensors::Probe& probe);
+                          const ForwardPass& pass, const tensors::Probe& probe,
+                          LayerRecord* record);
 
 }  // namespace sparity::reference::model

@@ -8,6 +8,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 
 namespace sparity::reference::model {
 namespace {
@@ -118,6 +119,14 @@ ReferenceModel assemble(const core::ModelConfig& config, at::ScalarType compute,
     model.layers.push_back(bind_layer(take, config, index));
   }
   return model;
+}
+
+ReferenceModel with_parameters(const ReferenceModel& model,
+                               std::map<std::string, at::Tensor> parameters) {
+  ReferenceModel other = assemble(model.config, model.compute, model.recipe,
+                                  [&](const std::string& name) { return parameters.at(name); });
+  other.parameters = std::move(parameters);
+  return other;
 }
 
 ReferenceModel ReferenceModel::bind(const tensors::WeightStore& store,

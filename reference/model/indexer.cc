@@ -97,10 +97,10 @@ at::Tensor topk_indices(const at::Tensor& scores, std::int64_t k) {
   return order.narrow(-1, 0, kept).masked_fill(sorted.narrow(-1, 0, kept) == kMasked, -1);
 }
 
-at::Tensor select_keys(const at::Tensor& x, const at::Tensor& q_latent,
-                       const IndexerWeights& weights, const core::ModelConfig& config,
-                       const at::Tensor& valid, const RotaryTable& table, core::Recipe recipe,
-                       bool use_hadamard, const tensors::Probe& probe) {
+KeySelection select_keys(const at::Tensor& x, const at::Tensor& q_latent,
+                         const IndexerWeights& weights, const core::ModelConfig& config,
+                         const at::Tensor& valid, const RotaryTable& table, core::Recipe recipe,
+                         bool use_hadamard, const tensors::Probe& probe) {
   at::Tensor q = probe("q", index_queries(q_latent, weights, table));
   at::Tensor k = probe("k", index_keys(x, weights, table));
   const at::Tensor w = probe("weights", index_weights(x, weights, recipe));
@@ -109,7 +109,7 @@ at::Tensor select_keys(const at::Tensor& x, const at::Tensor& q_latent,
     k = hadamard(k);
   }
   const at::Tensor scores = probe("scores", index_scores(q, k, w, valid));
-  return probe("topk_indices", topk_indices(scores, config.index_topk));
+  return {scores, probe("topk_indices", topk_indices(scores, config.index_topk))};
 }
 
 }  // namespace sparity::reference::model

@@ -50,13 +50,19 @@ at::Tensor index_scores(const at::Tensor& q, const at::Tensor& k, const at::Tens
 /// No gradient.
 at::Tensor topk_indices(const at::Tensor& scores, std::int64_t k);
 
-/// The whole indexer: what its layer may attend to, I64 [B, S, min(index_topk, T)] as
-/// `topk_indices` orders them, or whatever the probe puts in their place. x [B, S, D] is the
-/// layer's normed input, q_latent [B, S, Rq] the normed query latent, valid Bool [B, S, T]. Names:
-/// q, k, weights, scores, topk_indices; q and k are shown before any Hadamard transform.
-at::Tensor select_keys(const at::Tensor& x, const at::Tensor& q_latent,
-                       const IndexerWeights& weights, const core::ModelConfig& config,
-                       const at::Tensor& valid, const RotaryTable& table, core::Recipe recipe,
-                       bool use_hadamard, const tensors::Probe& probe);
+/// What an indexer makes of its layer's tokens.
+struct KeySelection {
+  at::Tensor scores;   // [B, S, T] as `index_scores` returns them
+  at::Tensor indices;  // I64 [B, S, min(index_topk, T)] as `topk_indices` orders them
+};
+
+/// The whole indexer: what its layer may attend to, or whatever the probe puts in its place. x [B,
+/// S, D] is the layer's normed input, q_latent [B, S, Rq] the normed query latent, valid Bool [B,
+/// S, T]. Names: q, k, weights, scores, topk_indices; q and k are shown before any Hadamard
+/// transform.
+KeySelection select_keys(const at::Tensor& x, const at::Tensor& q_latent,
+                         const IndexerWeights& weights, const core::ModelConfig& config,
+                         const at::Tensor& valid, const RotaryTable& table, core::Recipe recipe,
+                         bool use_hadamard, const tensors::Probe& probe);
 
 }  // namespace sparity::reference::model

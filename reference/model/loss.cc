@@ -19,27 +19,32 @@ at::Tensor log_softmax(const at::Tensor& logits) {
 
 }  // namespace
 
-LmLoss lm_loss(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& token_mask) {
+LmSum lm_loss_sum(const at::Tensor& logits, const at::Tensor& labels,
+                  const at::Tensor& token_mask) {
   const std::int64_t predictions = logits.size(1) - 1;
   const at::Tensor targets = labels.narrow(1, 1, predictions);
   const at::Tensor labelled = targets != kNoLabel;
   const at::Tensor predicting = token_mask.narrow(1, 0, predictions);
   const at::Tensor counted = labelled & predicting;
 
-  LmLoss result;
+  LmSum result;
   result.counted = counted.sum().item<std::int64_t>();
   result.ignored = labelled.sum().item<std::int64_t>() - result.counted;
-  SPARITY_CHECK_INPUT(result.counted > 0,
-                      "labels: expected at least one label after a token, found none");
 
   const at::Tensor wide =
       logits.narrow(1, 0, predictions).to(tensors::at_least_f32(logits.scalar_type()));
   const at::Tensor chosen =
       at::gather(log_softmax(wide), -1, targets.masked_fill(counted.logical_not(), 0).unsqueeze(-1))
           .squeeze(-1);
-  result.loss =
-      -chosen.masked_fill(counted.logical_not(), 0.0).sum() / static_cast<double>(result.counted);
+  result.sum = -chosen.masked_fill(counted.logical_not(), 0.0).sum();
   return result;
+}
+
+LmLoss lm_loss(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& token_mask) {
+  const LmSum all = lm_loss_sum(logits, labels, token_mask);
+  SPARITY_CHECK_INPUT(all.counted > 0,
+                      "labels: expected at least one label after a token, found none");
+  return {all.sum / static_cast<double>(all.counted), all.counted, all.ignored};
 }
 
 }  // namespace sparity::reference::model

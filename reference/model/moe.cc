@@ -31,10 +31,13 @@ at::Tensor routed_experts(const at::Tensor& x, const at::Tensor& indices, const 
 }
 
 at::Tensor moe(const at::Tensor& x, const MoeWeights& weights, const core::ModelConfig& config,
-               core::Recipe recipe, const tensors::Probe& probe) {
-  const Routing routing =
+               core::Recipe recipe, const tensors::Probe& probe, Routing* routing) {
+  const Routing chosen =
       route(x, weights.gate_weight, weights.gate_bias, config, recipe, probe.scope("gate"));
-  at::Tensor routed = routed_experts(x, routing.indices, routing.weights, weights.experts, recipe);
+  if (routing != nullptr) {
+    *routing = chosen;
+  }
+  at::Tensor routed = routed_experts(x, chosen.indices, chosen.weights, weights.experts, recipe);
   if (recipe == core::Recipe::kHf) {
     routed = routed.to(x.scalar_type());
   }

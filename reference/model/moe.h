@@ -29,8 +29,9 @@ at::Tensor routed_experts(const at::Tensor& x, const at::Tensor& indices, const 
 /// routed_experts(x) + shared_experts(x), x and result [B, S, D] in the activation dtype. Under
 /// `official` the sum is f32 and rounded once; under `hf` the routed sum is rounded before the
 /// shared experts are added (D-32; transformers' default grouped experts sum a token's slots in
-/// f32). Names: gate.*, experts, shared_experts; the caller shows the result. Spec 2.12.
+/// f32). Names: gate.*, experts, shared_experts; the caller shows the result. `routing`, where not
+/// null, receives which experts the tokens went to. Spec 2.12.
 at::Tensor moe(const at::Tensor& x, const MoeWeights& weights, const core::ModelConfig& config,
-               core::Recipe recipe, const tensors::Probe& probe);
+               core::Recipe recipe, const tensors::Probe& probe, Routing* routing = nullptr);
 
 }  // namespace sparity::reference::model
