@@ -20,19 +20,16 @@
 #include "reference/scalar/rope.h"
 #include "reference/scalar/router.h"
 #include "src/core/error.h"
+#include "suites/selftest/tensor_values.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cmath>
-#include <limits>
-#include <random>
 #include <span>
 #include <stdexcept>
 #include <vector>
@@ -43,61 +40,13 @@ namespace {
 namespace model = reference::model;
 namespace scalar = reference::scalar;
 using core::Recipe;
-using Doubles = std::vector<double>;
-using Integers = std::vector<std::int64_t>;
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr auto kOfficial = Recipe::kOfficial;
-
-/// Normal numbers that depend on nothing but `seed` and the shape.
-at::Tensor random_tensor(at::IntArrayRef shape, unsigned seed) {
-  std::mt19937_64 engine(seed);
-  std::normal_distribution<double> normal;
-  at::Tensor tensor = at::empty(shape, at::kDouble);
-  for (std::int64_t i = 0; i < tensor.numel(); ++i) {
-    tensor.data_ptr<double>()[i] = normal(engine);
-  }
-  return tensor;
-}
-
-at::Tensor tensor_of(const Doubles& values) {
-  return at::tensor(values, at::TensorOptions().dtype(at::kDouble));
-}
-
-Doubles doubles_of(const at::Tensor& tensor) {
-  const at::Tensor flat = tensor.to(at::kDouble).contiguous();
-  return {flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel()};
-}
-
-Integers integers_of(const at::Tensor& tensor) {
-  const at::Tensor flat = tensor.contiguous();
-  return {flat.data_ptr<std::int64_t>(), flat.data_ptr<std::int64_t>() + flat.numel()};
-}
 
 std::vector<float> floats_of(const at::Tensor& tensor) {
   const at::Tensor flat = tensor.contiguous();
   return {flat.data_ptr<float>(), flat.data_ptr<float>() + flat.numel()};
 }
-
-/// Equal within 1e-12 of the largest expected magnitude; infinities must be the same.
-void expect_close(const at::Tensor& tensor, const Doubles& expected) {
-  const Doubles found = doubles_of(tensor);
-  ASSERT_EQ(found.size(), expected.size());
-  ASSERT_FALSE(expected.empty());
-  double largest = 0.0;
-  for (const double value : expected) {
-    largest = std::isfinite(value) ? std::max(largest, std::abs(value)) : largest;
-  }
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    if (std::isfinite(expected[i])) {
-      EXPECT_LE(std::abs(found[i] - expected[i]), 1e-12 * largest) << "element " << i;
-    } else {
-      EXPECT_EQ(found[i], expected[i]) << "element " << i;
-    }
-  }
-}
-
-void append(Doubles& all, const Doubles& more) { all.insert(all.end(), more.begin(), more.end()); }
 
 core::ModelConfig released_config() {
   core::ModelConfig config;  // 671B
