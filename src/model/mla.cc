@@ -51,15 +51,12 @@ ops::AttentionOperands detached(const ops::AttentionOperands& operands) {
 }
 
 /// The indexer's KL loss; a target that the probe wants to see, or puts in its place, is formed.
-ops::IndexerKl teach(const ops::IndexOperands& index, ops::KlTeacher teacher,
+ops::IndexerKl teach(const ops::IndexOperands& index, const ops::KlTeacher& teacher,
                      const ForwardContext& context, const tensors::Probe& probe) {
   const core::KlOptions& options = *context.objective.kl;
   at::Tensor target;
   {
     const at::NoGradGuard no_gradients;
-    if (teacher.selected.defined() && options.target != core::KlTarget::kSelected) {
-      teacher.lse = ops::dense_attention(teacher.operands, context.mask).lse;
-    }
     if (probe.wants("kl_target")) {
       target = probe("kl_target", ops::kl_target(teacher, context.mask, options));
     }

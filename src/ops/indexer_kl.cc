@@ -1,5 +1,8 @@
 #include "src/ops/indexer_kl.h"
 
+#include "src/ops/kl_rows.h"
+#include "src/ops/kl_scores.h"
+#include "src/ops/kl_teacher.h"
 #include "src/ops/kl_tiles.h"
 #include "src/ops/parallel.h"
 
@@ -22,13 +25,18 @@ using torch::autograd::variable_list;
 /// in order: no bit depends on the number of threads.
 constexpr std::int64_t kLanes = 8;
 
-/// The target's columns of a tile, from a given one [B, S, T].
-at::Tensor columns_of(const at::Tensor& target, const KlTile& tile) {
-  const at::Tensor rows = tile.of(target);
-  return tile.indices.defined()
-             ? rows.gather(1, tile.indices).masked_fill_(tile.support.logical_not(), 0.0)
-             : rows.narrow(1, 0, tile.open.size(1)).contiguous();
-}
+/// One layer's operands, cut the same way for the target and for the scores.
+struct KlLayer {
+  KlRowRule rule;
+  KlTargets targets;
+  KlTiling tiling;
+
+  KlLayer(const KlTeacher& teacher, const KeyMask& mask, const core::KlOptions& options)
+      : rule{options, teacher.operands.q_nope.size(2), teacher.operands.q_nope.scalar_type()},
+        targets(teacher, rule),
+        tiling(mask, teacher.selected, options,
+               teacher.operands.kv.size(2) + teacher.operands.k_rot.size(2)) {}
+};
 
 /// KL_t of every row and, where wanted, the gradients of their sum.
 struct Pass {
@@ -40,7 +48,9 @@ struct Pass {
 
 Pass run(const IndexOperands& index, const KlTeacher& teacher, const KeyMask& mask,
          const core::KlOptions& options, const at::Tensor& target, bool with_gradients) {
-  const KlLayer layer(index, teacher, mask, options);
+  const KlLayer layer(teacher, mask, options);
+  const KlScores scores(index);
+  const std::int64_t tiles = layer.tiling.tiles();
   const at::TensorOptions wide = index.weights.options();
   Pass pass{at::zeros({index.q.size(0), index.q.size(1)}, wide), {}, {}, {}};
   if (with_gradients) {
@@ -49,20 +59,21 @@ Pass run(const IndexOperands& index, const KlTeacher& teacher, const KeyMask& ma
     pass.weights = at::empty(index.weights.sizes(), wide);
   }
   for (std::int64_t b = 0; b < index.q.size(0); ++b) {
-    const std::int64_t used = std::min(kLanes, layer.tiles());
+    const std::int64_t used = std::min(kLanes, tiles);
     std::vector<at::Tensor> lanes(static_cast<std::size_t>(used));
     for_each_item(used, [&](std::int64_t lane) {
       at::Tensor& sum = lanes[static_cast<std::size_t>(lane)];
       if (with_gradients) {
         sum = at::zeros({index.k.size(1), index.k.size(2)}, wide);
       }
-      for (std::int64_t t = lane; t < layer.tiles(); t += kLanes) {
-        const KlTile tile = layer.tile(b, t);
-        const KlColumns columns{layer.scores(tile),
-                                target.defined() ? columns_of(target, tile) : layer.target(tile)};
-        kl_of_rows(layer.rule(), columns, with_gradients, tile.of(pass.rows));
+      for (std::int64_t t = lane; t < tiles; t += kLanes) {
+        const KlTile tile = layer.tiling.tile(b, t);
+        const at::Tensor p =
+            target.defined() ? tile.on_target_columns(target) : layer.targets.target(tile);
+        const KlColumns columns{scores.scores(tile), tile.on_score_columns(p)};
+        kl_of_rows(layer.rule, columns, with_gradients, tile.of(pass.rows));
         if (with_gradients) {
-          layer.backward(tile, columns.scores, {pass.q, pass.weights, sum});
+          scores.backward(tile, columns.scores, {pass.q, pass.weights, sum});
         }
       }
     });
@@ -77,14 +88,12 @@ Pass run(const IndexOperands& index, const KlTeacher& teacher, const KeyMask& ma
   return pass;
 }
 
-/// Inputs: the index operands, which take gradients; then what doesn't.
+/// Inputs: q, k and weights, which take the gradients that `pass` already holds.
 struct IndexerKlSum : torch::autograd::Function<IndexerKlSum> {
-  static variable_list forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
-                               const at::Tensor& weights, const Pass& pass) {
+  static variable_list forward(AutogradContext* context, const at::Tensor& q, const at::Tensor&,
+                               const at::Tensor&, const Pass& pass) {
     context->save_for_backward({pass.q, pass.k, pass.weights});
     context->saved_data["activation"] = static_cast<std::int64_t>(q.scalar_type());
-    (void)k;
-    (void)weights;
     context->mark_non_differentiable({pass.rows});
     return {pass.rows.sum(at::kDouble).to(pass.rows.scalar_type()), pass.rows};
   }
@@ -111,21 +120,15 @@ std::int64_t counted_rows(const KeyMask& mask) {
 
 at::Tensor kl_target(const KlTeacher& teacher, const KeyMask& mask,
                      const core::KlOptions& options) {
-  const at::Tensor& q = teacher.operands.q_nope;
-  const at::TensorOptions wide = teacher.lse.options();
-  at::Tensor target = at::zeros({q.size(0), q.size(1), mask.tokens()}, wide);
-  // The columns of the target are the support alone, whatever q is normalised over.
-  core::KlOptions own = options;
-  own.support = core::KlSupport::kSelected;
-  const IndexOperands none{at::empty({q.size(0), q.size(1), 1, 1}, wide),
-                           at::empty({q.size(0), mask.tokens(), 1}, wide),
-                           at::empty({q.size(0), q.size(1), 1}, wide)};
-  const KlLayer layer(none, teacher, mask, own);
-  for_each_item(q.size(0) * layer.tiles(), [&](std::int64_t item) {
-    const KlTile tile = layer.tile(item / layer.tiles(), item % layer.tiles());
-    const at::Tensor p = layer.target(tile);
-    if (tile.indices.defined()) {
-      tile.of(target).scatter_add_(1, tile.indices, p);
+  const KlLayer layer(teacher, mask, options);
+  at::Tensor target =
+      at::zeros({mask.batch(), mask.tokens(), mask.tokens()}, teacher.lse.options());
+  const std::int64_t tiles = layer.tiling.tiles();
+  for_each_item(mask.batch() * tiles, [&](std::int64_t item) {
+    const KlTile tile = layer.tiling.tile(item / tiles, item % tiles);
+    const at::Tensor p = layer.targets.target(tile);
+    if (tile.target_gathered) {
+      tile.of(target).scatter_add_(1, tile.keys, p);
     } else {
       tile.of(target).narrow(1, 0, p.size(1)).copy_(p);
     }

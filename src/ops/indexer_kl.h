@@ -12,9 +12,7 @@ namespace sparity::ops {
 /// The attention that an indexer learns from. No gradient ever reaches it.
 struct KlTeacher {
   AttentionOperands operands;
-  /// [B, S, H] in f32(A), of the softmax that the target wants: over the support, or over every
-  /// visible key for the renormalised and the restricted target.
-  at::Tensor lse;
+  at::Tensor lse;       // [B, S, H] in f32(A), as the attention left it
   at::Tensor selected;  // I64 [B, S, K], −1 = none; undefined in dense mode: every visible key
 };
 
@@ -34,13 +32,10 @@ at::Tensor kl_target(const KlTeacher& teacher, const KeyMask& mask, const core::
 /// The loss and its gradients in one pass over tiles of queries. Each head's P = exp(z − lse) comes
 /// from the saved log-sum-exp, so that its sum over keys is one, and the sum over heads H: the
 /// target's normaliser is known beforehand. Scores are computed again: where q is normalised over
-/// the selected keys only those are gathered, else all reachable keys go by in tiles of 256, twice.
-/// With g = dKL_t/dI and a[h] = <q[h], k>,
-///   dw[h] = Σ_s g · max(a[h], 0),  da[h] = g · w[h] · (a[h] > 0),  dq[h] = da[h] · k,  dk = daᵀ ·
-///   q.
-/// Key gradients are added up in eight lanes of fixed tiles, so that no bit depends on the number
-/// of threads. `target`, where defined, is used in place of the teacher's. All in f32(A); gradients
-/// are rounded to A once.
+/// the selected keys only those are gathered, else all reachable keys go by in tiles of 256.
+/// Gradients from g = dKL_t/dI (KlScores::backward); those of keys are added up in eight lanes of
+/// fixed tiles, so that no bit depends on the number of threads. `target` [B, S, T], where defined,
+/// is used in place of the teacher's. All in f32(A); gradients are rounded to A once.
 IndexerKl indexer_kl(const IndexOperands& index, const KlTeacher& teacher, const KeyMask& mask,
                      const core::KlOptions& options, const at::Tensor& target = {});
 

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "src/ops/indexer_kl.h"
-#include "src/ops/kl_rows.h"
+#include "src/core/objective.h"
+#include "src/ops/key_mask.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -9,61 +9,53 @@
 
 namespace sparity::ops {
 
-/// Some queries of one batch row, and the keys that are their columns: either each query's own
-/// selected keys, gathered, or all keys that one of them can reach.
+/// Keys that are multiplied at a time where all keys are gone through: their products stay in
+/// cache.
+inline constexpr std::int64_t kKlKeyTile = 256;
+
+/// Some queries of one batch row, and the keys that are columns of their target and of their
+/// scores: each query's own selected keys, gathered, or all keys that one of the queries can reach.
 struct KlTile {
   std::int64_t b = 0;
   std::int64_t row0 = 0;
   std::int64_t rows = 0;
-  at::Tensor indices;  // I64 [rows, C], the key of each column, where columns are gathered
-  at::Tensor open;     // Bool [rows, C]: columns over which q is normalised
-  at::Tensor support;  // Bool [rows, C]: columns of the support; `open` itself where they agree
+  at::Tensor keys;      // I64 [rows, K]: the selected keys, 0 for none; undefined in dense mode
+  at::Tensor selected;  // Bool [rows, K]: there is one
+  at::Tensor visible;   // Bool [rows, reachable]; undefined where all columns are gathered
+  bool target_gathered = false;
+  bool scores_gathered = false;
 
   /// The tile's rows of x [B, S, …].
   at::Tensor of(const at::Tensor& x) const { return x[b].narrow(0, row0, rows); }
+
+  /// Keys of the support, on the columns of the target.
+  at::Tensor support() const;
+  /// Keys over which q is normalised, on the columns of the scores.
+  at::Tensor open() const { return scores_gathered ? selected : visible; }
+  /// What lies on the columns of the target, on those of the scores; 0 where they have no other.
+  at::Tensor on_score_columns(const at::Tensor& target) const;
+  /// The tile's rows of x [B, S, T], on the columns of the target, 0 outside the support.
+  at::Tensor on_target_columns(const at::Tensor& x) const;
 };
 
-/// Where one tile's gradients go.
-struct KlGradients {
-  at::Tensor q;        // [B, S, Hi, Di], written
-  at::Tensor weights;  // [B, S, Hi], written
-  at::Tensor k;        // [T, Di] of one batch row, added to
-};
-
-/// One layer's KL loss by tiles of queries, everything in f32(A).
-class KlLayer {
+/// How a layer's queries are cut. Fixed by the operands, so that no bit depends on the threads.
+class KlTiling {
  public:
-  KlLayer(const IndexOperands& index, const KlTeacher& teacher, const KeyMask& mask,
-          const core::KlOptions& options);
+  /// `selected` I64 [B, S, K] or undefined in dense mode; `width` the numbers that one gathered key
+  /// takes. The target is gathered where its softmax stays within the selected keys, the scores
+  /// where q is normalised over those.
+  KlTiling(const KeyMask& mask, const at::Tensor& selected, const core::KlOptions& options,
+           std::int64_t width);
 
-  std::int64_t tiles() const { return (queries_ + tile_rows_ - 1) / tile_rows_; }
+  std::int64_t tiles() const { return (mask_.tokens() + tile_rows_ - 1) / tile_rows_; }
   KlTile tile(std::int64_t b, std::int64_t number) const;
 
-  /// I [rows, C], −inf where not open.
-  at::Tensor scores(const KlTile& tile) const;
-  /// The teacher's target p [rows, C], 0 outside the support.
-  at::Tensor target(const KlTile& tile) const;
-  /// From g = dKL/dI [rows, C].
-  void backward(const KlTile& tile, const at::Tensor& g, const KlGradients& gradients) const;
-
-  const KlRowRule& rule() const { return rule_; }
-  at::ScalarType wide() const { return index_.weights.scalar_type(); }
-
  private:
-  /// Calls `body(column0, width, keys)` for every share of the columns: `keys` is [width, n],
-  /// shared by all rows, or [rows, width, n], gathered; `all` is [T, n].
-  template <typename Body>
-  void for_each_share(const KlTile& tile, const at::Tensor& all, Body body) const;
-
-  KlRowRule rule_;
   const KeyMask& mask_;
-  KlTeacher teacher_;
-  IndexOperands index_;
-  at::Tensor key_up_;       // [H, Dn, Rkv]
-  at::Tensor latent_keys_;  // [B, T, Rkv + Dr]
-  std::int64_t queries_;
+  at::Tensor selected_;
+  bool target_gathered_;
+  bool scores_gathered_;
   std::int64_t tile_rows_;
-  bool gathers_;
 };
 
 }  // namespace sparity::ops

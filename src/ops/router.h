@@ -11,7 +11,7 @@ namespace sparity::ops {
 struct Routing {
   at::Tensor indices;  // I64 [B, S, K], by (biased score descending, expert ascending)
   at::Tensor weights;  // f32(A) [B, S, K]
-  at::Tensor scores;   // f32(A) [B, S, E], unbiased
+  at::Tensor scores = {};  // f32(A) [B, S, E], unbiased; the experts do not read them
 };
 
 /// sigmoid(f32(x) · f32(W)ᵀ): unbiased scores, f32(A) [B, S, E].

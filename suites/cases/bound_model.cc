@@ -4,12 +4,15 @@
 #include "reference/model/loss.h"
 #include "reference/model/mask.h"
 #include "reference/model/model.h"
+#include "reference/train/objective.h"
 #include "src/core/error.h"
 #include "src/model/model.h"
 #include "src/ops/loss.h"
 #include "src/tensors/at_dtype.h"
+#include "src/train/objective.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/stack.h>
 
 #include <utility>
 #include <variant>
@@ -52,6 +55,17 @@ struct Candidate {
         model(config, weights) {}
 };
 
+/// Gradients of the leaves that got one.
+std::map<std::string, at::Tensor> gradients_of(const tensors::WeightStore& leaves) {
+  std::map<std::string, at::Tensor> gradients;
+  for (const auto& [name, leaf] : leaves.tensors()) {
+    if (leaf.grad().defined()) {
+      gradients.emplace(name, leaf.grad());
+    }
+  }
+  return gradients;
+}
+
 GradientRun candidate_backward(const Candidate& candidate, const tensors::Inputs& inputs,
                                const model::ForwardOptions& options, const tensors::Probe& probe,
                                const at::Tensor& cotangent) {
@@ -66,12 +80,74 @@ GradientRun candidate_backward(const Candidate& candidate, const tensors::Inputs
     run.loss.loss.backward();
     run.loss.loss = run.loss.loss.detach();
   }
-  for (const auto& [name, leaf] : leaves.tensors()) {
-    if (leaf.grad().defined()) {
-      run.parameters.emplace(name, leaf.grad());
+  run.parameters = gradients_of(leaves);
+  return run;
+}
+
+at::Tensor detached(const at::Tensor& value) { return value.defined() ? value.detach() : value; }
+
+ObjectiveRun candidate_objective(const Candidate& candidate, const tensors::Inputs& inputs,
+                                 const model::ForwardOptions& options,
+                                 const tensors::Probe& probe) {
+  const at::AutoGradMode with_gradients(true);
+  const tensors::WeightStore leaves = candidate.weights.as_leaves(candidate.manifest);
+  const train::ObjectiveValue value =
+      train::evaluate(model::Model(candidate.config, leaves), inputs, options, probe);
+  value.total.backward();
+  ObjectiveRun run;
+  run.logits = value.logits.detach();
+  run.loss = value.total.detach();
+  run.lm_loss = detached(value.lm.loss);
+  run.kl_loss = detached(value.kl);
+  run.labels_counted = value.lm.counted;
+  run.labels_ignored = value.lm.ignored;
+  run.kl_rows = value.kl_rows;
+  if (value.balance.defined()) {
+    run.balance_loss = value.balance.detach().mul(options.objective.balance.coefficient);
+  }
+  std::vector<at::Tensor> layer_sums;
+  for (std::size_t layer = 0; layer < value.layers.size(); ++layer) {
+    const model::LayerLosses& losses = value.layers[layer];
+    if (losses.kl.defined()) {
+      layer_sums.push_back(losses.kl.detach());
+    }
+    if (losses.load.defined()) {
+      run.expert_loads.emplace(
+          "model.layers." + std::to_string(layer) + ".mlp.gate.e_score_correction_bias",
+          losses.load);
     }
   }
+  if (!layer_sums.empty()) {
+    run.kl_layer_sums = at::stack(layer_sums);
+  }
+  run.parameters = gradients_of(leaves);
   return run;
+}
+
+ObjectiveRun reference_objective(const reference::ReferenceModel& model,
+                                 const tensors::Inputs& inputs, core::AttentionMode attention,
+                                 const core::Objective& objective, const tensors::Probe& probe) {
+  const std::optional<std::int64_t> items =
+      objective.num_items > 0 ? std::optional(objective.num_items) : std::nullopt;
+  sparity::reference::train::Objective found =
+      sparity::reference::train::objective(model, inputs, {.attention = attention},
+                                           {.lm = objective.lm,
+                                            .kl = objective.kl,
+                                            .balance = objective.balance,
+                                            .lm_items = items,
+                                            .kl_items = items},
+                                           probe);
+  return {found.logits,
+          found.loss,
+          found.lm_loss,
+          found.kl_loss,
+          found.balance_loss,
+          found.kl_layer_sums,
+          found.labels_counted,
+          found.labels_ignored,
+          found.kl_rows,
+          std::move(found.expert_loads),
+          std::move(found.gradients)};
 }
 
 }  // namespace
@@ -144,6 +220,17 @@ GradientRun BoundModel::backward(const tensors::Inputs& inputs, core::AttentionM
   return {found.logits,
           {found.loss.loss, found.loss.counted, found.loss.ignored},
           std::move(found.parameters)};
+}
+
+ObjectiveRun BoundModel::objective(const tensors::Inputs& inputs, core::AttentionMode attention,
+                                   const core::Objective& objective,
+                                   const tensors::Probe& probe) const {
+  if (const auto* candidate = std::get_if<Candidate>(&side_->implementation)) {
+    return candidate_objective(*candidate, inputs, {.attention = attention, .objective = objective},
+                               probe);
+  }
+  return reference_objective(std::get<reference::ReferenceModel>(side_->implementation), inputs,
+                             attention, objective, probe);
 }
 
 LossValue candidate_loss(const at::Tensor& logits, const tensors::Inputs& inputs) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "src/core/forward_options.h"
+#include "src/core/objective.h"
 #include "src/tensors/checkpoint.h"
 #include "src/tensors/inputs.h"
 #include "src/tensors/probe.h"
@@ -34,6 +35,21 @@ struct GradientRun {
   std::map<std::string, at::Tensor> parameters;  // by checkpoint name; absent where none arrives
 };
 
+/// One evaluation of a training objective, with its gradients. Undefined where not wanted.
+struct ObjectiveRun {
+  at::Tensor logits;         // [B, S, V]
+  at::Tensor loss;           // [] lm + coefficient · kl + coefficient · balance
+  at::Tensor lm_loss;        // []
+  at::Tensor kl_loss;        // [] without its coefficient
+  at::Tensor balance_loss;   // [] with its coefficient
+  at::Tensor kl_layer_sums;  // [L] Σ KL_t of each layer
+  std::int64_t labels_counted = 0;
+  std::int64_t labels_ignored = 0;
+  std::int64_t kl_rows = 0;
+  std::map<std::string, at::Tensor> expert_loads;  // I64 [E] by the name of the router's bias
+  std::map<std::string, at::Tensor> parameters;    // gradients, absent where none arrives
+};
+
 /// One side of a comparison: an implementation bound to a checkpoint's weights.
 class BoundModel {
  public:
@@ -61,6 +77,10 @@ class BoundModel {
   /// that is defined.
   GradientRun backward(const tensors::Inputs& inputs, core::AttentionMode attention,
                        const tensors::Probe& probe = {}, const at::Tensor& cotangent = {}) const;
+
+  /// A training objective and its gradient of every parameter.
+  ObjectiveRun objective(const tensors::Inputs& inputs, core::AttentionMode attention,
+                         const core::Objective& objective, const tensors::Probe& probe = {}) const;
 
   at::ScalarType activation() const;
 

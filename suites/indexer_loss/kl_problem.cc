@@ -87,7 +87,7 @@ TensorMap kl_inputs(const SuiteContext& context, std::int64_t tokens, std::int64
 }
 
 CandidateProblem candidate_problem(const SuiteContext& context, const TensorMap& in,
-                                   AttentionMode mode, const KlOptions& options) {
+                                   AttentionMode mode) {
   const ops::AttentionOperands operands{in.at("q_nope"),    in.at("q_rot"),
                                         in.at("kv"),        in.at("k_rot"),
                                         in.at("kv_b_proj"), ops::softmax_scale(context.config())};
@@ -96,9 +96,8 @@ CandidateProblem candidate_problem(const SuiteContext& context, const TensorMap&
       {leaf(in.at("index_q")), leaf(in.at("index_k")), leaf(in.at("index_weights"))},
       {operands, {}, {}}};
   const bool sparse = mode == AttentionMode::kSparse;
-  problem.teacher.lse = sparse && options.target == core::KlTarget::kSelected
-                            ? ops::sparse_attention(operands, in.at("selected")).lse
-                            : ops::dense_attention(operands, problem.mask).lse;
+  problem.teacher.lse = sparse ? ops::sparse_attention(operands, in.at("selected")).lse
+                               : ops::dense_attention(operands, problem.mask).lse;
   if (sparse) {
     problem.teacher.selected = in.at("selected");
   }
@@ -115,7 +114,7 @@ std::vector<at::Tensor> candidate_gradients(const CandidateProblem& problem,
 
 Outputs candidate_kl(const SuiteContext& context, const TensorMap& in, AttentionMode mode,
                      const KlOptions& options) {
-  const CandidateProblem problem = candidate_problem(context, in, mode, options);
+  const CandidateProblem problem = candidate_problem(context, in, mode);
   const ops::IndexerKl kl = ops::indexer_kl(problem.index, problem.teacher, problem.mask, options);
   Outputs outputs = {{"kl_target", ops::kl_target(problem.teacher, problem.mask, options)},
                      {"kl_rows", kl.rows},
@@ -133,7 +132,7 @@ Outputs reference_kl(const SuiteContext& context, const TensorMap& in, Attention
   const at::Tensor valid = reference::model::valid_pairs(as_inputs(in));
   const at::Tensor support =
       mode == AttentionMode::kSparse
-          ? reference::model::support(in.at("selected"), valid.size(2)) & valid
+          ? reference::model::support(in.at("selected"), valid.size(2)).logical_and(valid)
           : valid;
   const reference::train::RowKeys keys{support, valid};
   const reference::model::ExpandedKeys expanded = reference::model::expand_keys(

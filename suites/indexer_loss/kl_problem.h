@@ -34,7 +34,7 @@ struct CandidateProblem {
   ops::KlTeacher teacher;
 };
 CandidateProblem candidate_problem(const cases::SuiteContext& context, const cases::TensorMap& in,
-                                   core::AttentionMode mode, const core::KlOptions& options);
+                                   core::AttentionMode mode);
 
 /// The loss's gradients in the order q, k, weights.
 std::vector<at::Tensor> candidate_gradients(const CandidateProblem& problem,

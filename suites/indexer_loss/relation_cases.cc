@@ -7,6 +7,7 @@
 #include "suites/indexer_loss/kl_problem.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/ones_like.h>
 #include <fmt/format.h>
@@ -68,7 +69,7 @@ at::Tensor support_of(const TensorMap& in) {
 void target_sums_to_one(const SuiteContext& context, judge::CaseRecord& record) {
   const TensorMap in = kl_inputs(context, kTokens, kSelected);
   for (const AttentionMode mode : {AttentionMode::kSparse, AttentionMode::kDense}) {
-    const CandidateProblem problem = candidate_problem(context, in, mode, kDefault);
+    const CandidateProblem problem = candidate_problem(context, in, mode);
     const at::Tensor sums =
         ops::kl_target(problem.teacher, problem.mask, kDefault).to(at::kDouble).sum(-1);
     const at::Tensor expected = in.at("token_mask").to(at::kDouble);
@@ -81,7 +82,7 @@ void target_sums_to_one(const SuiteContext& context, judge::CaseRecord& record) 
 /// KL_t ≥ 0; with the indexer's own distribution as the target, 0.
 void divergence_is_positive(const SuiteContext& context, judge::CaseRecord& record) {
   const TensorMap in = kl_inputs(context, kTokens, kSelected);
-  const CandidateProblem problem = candidate_problem(context, in, AttentionMode::kSparse, kDefault);
+  const CandidateProblem problem = candidate_problem(context, in, AttentionMode::kSparse);
   const double bound = chain_bound(context);
   const ops::IndexerKl kl = ops::indexer_kl(problem.index, problem.teacher, problem.mask, kDefault);
   claim(record, "kl_rows", -kl.rows.min().item().toDouble(), bound, "KL ≥ 0");
@@ -98,7 +99,7 @@ void divergence_is_positive(const SuiteContext& context, judge::CaseRecord& reco
 /// per row, dKL/dw = Σ_t (q − p) · max(a, 0).
 void gradient_is_q_minus_p(const SuiteContext& context, judge::CaseRecord& record) {
   const TensorMap in = kl_inputs(context, kTokens, kSelected);
-  const CandidateProblem problem = candidate_problem(context, in, AttentionMode::kSparse, kDefault);
+  const CandidateProblem problem = candidate_problem(context, in, AttentionMode::kSparse);
   const at::Tensor p = ops::kl_target(problem.teacher, problem.mask, kDefault).to(at::kDouble);
   const at::Tensor q = own_distribution(in, support_of(in));
   const at::Tensor dots = in.at("index_q")
@@ -115,7 +116,7 @@ void gradient_is_q_minus_p(const SuiteContext& context, judge::CaseRecord& recor
 void single_key_teaches_nothing(const SuiteContext& context, judge::CaseRecord& record) {
   const TensorMap in = kl_inputs(context, kTokens, kSelected);
   for (const AttentionMode mode : {AttentionMode::kSparse, AttentionMode::kDense}) {
-    const CandidateProblem problem = candidate_problem(context, in, mode, kDefault);
+    const CandidateProblem problem = candidate_problem(context, in, mode);
     const ops::IndexerKl kl =
         ops::indexer_kl(problem.index, problem.teacher, problem.mask, kDefault);
     const std::vector<at::Tensor> gradients = candidate_gradients(problem, kDefault);
@@ -142,8 +143,8 @@ void single_key_teaches_nothing(const SuiteContext& context, judge::CaseRecord& 
 /// With as many keys selected as there are, sparse and dense mode are one problem.
 void all_keys_selected_is_dense(const SuiteContext& context, judge::CaseRecord& record) {
   const TensorMap in = kl_inputs(context, kTokens, kTokens);
-  const CandidateProblem sparse = candidate_problem(context, in, AttentionMode::kSparse, kDefault);
-  const CandidateProblem dense = candidate_problem(context, in, AttentionMode::kDense, kDefault);
+  const CandidateProblem sparse = candidate_problem(context, in, AttentionMode::kSparse);
+  const CandidateProblem dense = candidate_problem(context, in, AttentionMode::kDense);
   const at::Tensor a =
       ops::indexer_kl(sparse.index, sparse.teacher, sparse.mask, kDefault).rows.to(at::kDouble);
   const at::Tensor b =
@@ -165,8 +166,7 @@ void heads_may_be_permuted(const SuiteContext& context, judge::CaseRecord& recor
                             .index_select(0, order)
                             .reshape(in.at("kv_b_proj").sizes());
   const auto target = [&](const TensorMap& inputs) {
-    const CandidateProblem problem =
-        candidate_problem(context, inputs, AttentionMode::kSparse, kDefault);
+    const CandidateProblem problem = candidate_problem(context, inputs, AttentionMode::kSparse);
     return ops::kl_target(problem.teacher, problem.mask, kDefault).to(at::kDouble);
   };
   const at::Tensor plain = target(in);
@@ -184,7 +184,7 @@ void padding_changes_nothing(const SuiteContext& context, judge::CaseRecord& rec
   }
   for (const AttentionMode mode : {AttentionMode::kSparse, AttentionMode::kDense}) {
     const auto rows = [&](const TensorMap& inputs) {
-      const CandidateProblem problem = candidate_problem(context, inputs, mode, kDefault);
+      const CandidateProblem problem = candidate_problem(context, inputs, mode);
       return ops::indexer_kl(problem.index, problem.teacher, problem.mask, kDefault).rows;
     };
     record.comparisons.push_back(cases::compare_bits(
@@ -200,7 +200,7 @@ void threads_change_no_bit(const SuiteContext& context, judge::CaseRecord& recor
     const auto gradients = [&](int threads) {
       at::set_num_threads(threads);
       std::vector<at::Tensor> found =
-          candidate_gradients(candidate_problem(context, in, mode, kDefault), kDefault);
+          candidate_gradients(candidate_problem(context, in, mode), kDefault);
       at::set_num_threads(before);
       return found;
     };

@@ -131,7 +131,9 @@ Case position_case() {
           },
       .candidate =
           [](const SuiteContext&, const TensorMap& in) {
-            return Outputs{{"lm_loss", losses_one_by_one(in, ops::lm_loss)}};
+            return Outputs{{"lm_loss", losses_one_by_one(in, [](const auto&... operands) {
+                              return ops::lm_loss(operands...);
+                            })}};
           },
   });
 }

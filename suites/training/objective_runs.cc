@@ -1,0 +1,104 @@
+#include "suites/training/objective_runs.h"
+
+#include "src/tensors/recorder.h"
+#include "suites/cases/case.h"
+#include "suites/judge/gates.h"
+
+namespace sparity::suites::training {
+
+namespace {
+
+using cases::BoundModel;
+using cases::SuiteContext;
+using core::AttentionMode;
+using core::Objective;
+
+/// K of an objective's value: the reductions of all layers, one after the other.
+std::int64_t chain_length(const SuiteContext& context) {
+  return context.config().num_hidden_layers * context.reduction_length();
+}
+
+}  // namespace
+
+ObjectiveTrace trace_objective(const SuiteContext& context, const BoundModel& model,
+                               AttentionMode mode, const Objective& objective,
+                               const cases::Forced& forced) {
+  tensors::Recorder recorder({"*.topk_indices", "*.kl_target"});
+  for (const auto& [name, value] : forced) {
+    recorder.force(name, value);
+  }
+  ObjectiveTrace trace;
+  trace.run = model.objective(context.inputs(), mode, objective, tensors::Probe(&recorder));
+  trace.shown.trace = {recorder.order(), recorder.captured()};
+  trace.shown.parameters = trace.run.parameters;
+  return trace;
+}
+
+ObjectiveSides run_objective(const SuiteContext& context, AttentionMode mode,
+                             const Objective& objective) {
+  ObjectiveTrace candidate = trace_objective(context, context.candidate(), mode, objective);
+  const cases::Forced choices = cases::selections_of(candidate.shown.trace);
+  return {std::move(candidate),
+          trace_objective(context, context.baseline(), mode, objective, choices),
+          trace_objective(context, context.truth(), mode, objective, choices)};
+}
+
+void judge_value(const SuiteContext& context, const std::string& name, const at::Tensor& candidate,
+                 const at::Tensor& baseline, const at::Tensor& truth, judge::CaseRecord& record) {
+  if (!truth.defined() && !candidate.defined()) {
+    return;
+  }
+  if (!truth.defined() || !candidate.defined() || !baseline.defined()) {
+    record.comparisons.push_back(cases::claim_holds(name, false, "there on one side only"));
+    return;
+  }
+  judge::TensorClaim claim;
+  claim.tensor = name;
+  claim.reduction_length = chain_length(context);
+  claim.computed_in = context.options().dtype;
+  const judge::Tensor honest = cases::judged(baseline);
+  record.comparisons.push_back(
+      judge::compare(claim, cases::judged(candidate), &honest, cases::judged(truth)));
+}
+
+void judge_objective(const SuiteContext& context, const ObjectiveSides& sides,
+                     judge::CaseRecord& record) {
+  const cases::ObjectiveRun& c = sides.candidate.run;
+  const cases::ObjectiveRun& b = sides.baseline.run;
+  const cases::ObjectiveRun& t = sides.truth.run;
+  if (t.kl_loss.defined()) {
+    cases::judge_trace(
+        context, {sides.candidate.shown.trace, sides.baseline.shown.trace, sides.truth.shown.trace},
+        {"*.kl_target"}, record);
+  }
+  judge_value(context, "kl_layer_sums", c.kl_layer_sums, b.kl_layer_sums, t.kl_layer_sums, record);
+  judge_value(context, "kl_loss", c.kl_loss, b.kl_loss, t.kl_loss, record);
+  judge_value(context, "balance_loss", c.balance_loss, b.balance_loss, t.balance_loss, record);
+  judge_value(context, "lm_loss", c.lm_loss, b.lm_loss, t.lm_loss, record);
+  judge_value(context, "loss", c.loss, b.loss, t.loss, record);
+  record.comparisons.push_back(
+      cases::claim_holds("kl_rows", c.kl_rows == t.kl_rows, "rows that count"));
+  record.comparisons.push_back(cases::claim_holds(
+      "labels", c.labels_counted == t.labels_counted && c.labels_ignored == t.labels_ignored,
+      "labels that count, and those that padding would predict"));
+  for (const auto& [name, load] : t.expert_loads) {
+    const auto own = c.expert_loads.find(name);
+    if (!c.expert_loads.empty()) {
+      record.comparisons.push_back(cases::claim_holds(
+          name, own != c.expert_loads.end() && own->second.equal(load), "tokens of every expert"));
+    }
+  }
+  cases::judge_parameter_gradients(
+      context, {sides.candidate.shown, sides.baseline.shown, sides.truth.shown}, record);
+}
+
+bool skip_without_labels(const SuiteContext& context, judge::CaseRecord& record) {
+  if (context.inputs().labels.defined()) {
+    return false;
+  }
+  record.verdict = judge::Verdict::kSkip;
+  record.message = "the inputs have no labels, so there is no LM loss";
+  return true;
+}
+
+}  // namespace sparity::suites::training

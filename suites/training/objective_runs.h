@@ -1,0 +1,44 @@
+#pragma once
+
+#include "src/core/objective.h"
+#include "suites/cases/gradients.h"
+#include "suites/cases/suite_context.h"
+#include "suites/judge/record.h"
+
+#include <string>
+
+namespace sparity::suites::training {
+
+/// One side's evaluation of an objective, with every choice and every KL target it made.
+struct ObjectiveTrace {
+  cases::ObjectiveRun run;
+  cases::BackwardTrace shown;  // the trace, and the gradients of the parameters
+};
+
+ObjectiveTrace trace_objective(const cases::SuiteContext& context, const cases::BoundModel& model,
+                               core::AttentionMode mode, const core::Objective& objective,
+                               const cases::Forced& forced = {});
+
+/// The candidate, left to its own choices, then baseline and truth under the same ones.
+struct ObjectiveSides {
+  ObjectiveTrace candidate;
+  ObjectiveTrace baseline;
+  ObjectiveTrace truth;
+};
+ObjectiveSides run_objective(const cases::SuiteContext& context, core::AttentionMode mode,
+                             const core::Objective& objective);
+
+/// Judges a value [] or [L] of an objective; nothing where the truth has none and the candidate
+/// neither.
+void judge_value(const cases::SuiteContext& context, const std::string& name,
+                 const at::Tensor& candidate, const at::Tensor& baseline, const at::Tensor& truth,
+                 judge::CaseRecord& record);
+
+/// Judges the losses and their parts, the KL targets, and the gradient of every parameter.
+void judge_objective(const cases::SuiteContext& context, const ObjectiveSides& sides,
+                     judge::CaseRecord& record);
+
+/// Marks the record as skipped when an LM loss is wanted and the inputs have no labels.
+bool skip_without_labels(const cases::SuiteContext& context, judge::CaseRecord& record);
+
+}  // namespace sparity::suites::training
