@@ -41,7 +41,7 @@ at::Tensor hadamard(const at::Tensor& x) {
   if (!planted(Fault::kF44HadamardUnnormalised)) {
     y.mul_(1.0 / std::sqrt(static_cast<double>(n)));
   }
-  return y.to(x.scalar_type());
+  return y;
 }
 
 at::Tensor index_head_weights(const at::Tensor& x, const at::Tensor& weights_proj,

@@ -13,8 +13,8 @@ namespace sparity::ops {
 at::Tensor rotate_index_heads(const at::Tensor& x, const RotaryTable& table);
 
 /// y = x · Hᵀ / sqrt(n) for the Sylvester matrix H of order n, the last dimension: a power of two.
-/// By butterflies, in f32(x), rounded to x's dtype once (spec 2.9, D-10). Orthonormal and its own
-/// inverse.
+/// By butterflies, in f32(x), and not rounded to x's dtype, so that scores stay what they are
+/// without it (spec 2.9, D-10). Orthonormal and its own inverse.
 at::Tensor hadamard(const at::Tensor& x);
 
 /// w = weights_proj(f32 x) · Hi^(−1/2) · Di^(−1/2), f32(x) [B, S, Hi]; may be negative (D-13,
@@ -24,8 +24,8 @@ at::Tensor index_head_weights(const at::Tensor& x, const at::Tensor& weights_pro
 
 /// What a query is scored with.
 struct IndexOperands {
-  at::Tensor q;        // [B, S, Hi, Di] in A
-  at::Tensor k;        // [B, T, Di] in A
+  at::Tensor q;        // [B, S, Hi, Di] in A, or f32(A) after `hadamard`
+  at::Tensor k;        // [B, T, Di] in the same
   at::Tensor weights;  // [B, S, Hi] in f32(A)
 };
 
