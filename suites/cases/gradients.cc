@@ -2,6 +2,7 @@
 
 #include "src/tensors/recorder.h"
 #include "suites/cases/case.h"
+#include "suites/judge/error_stats.h"
 #include "suites/judge/gates.h"
 #include "suites/judge/name_sets.h"
 
@@ -9,6 +10,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <optional>
 #include <ranges>
 
 namespace sparity::cases {
@@ -20,15 +22,33 @@ std::int64_t reduction_length(const SuiteContext& context) {
   return 2 * context.config().num_hidden_layers * context.reduction_length();
 }
 
+/// The size of the gradient that arrives at the layer of `name`: where sums over tokens or heads
+/// cancel, what is left is small beside it. Not set outside of layers.
+std::optional<double> arriving(const std::string& name, const BackwardTrace& truth) {
+  const std::size_t layer = name.find("layers.");
+  if (layer == std::string::npos) {
+    return std::nullopt;
+  }
+  const std::size_t end = name.find('.', layer + std::string_view("layers.").size());
+  const auto found =
+      truth.trace.tensors.find(tensors::gradient_name(name.substr(layer, end - layer)));
+  return found == truth.trace.tensors.end()
+             ? std::nullopt
+             : std::optional(judge::rms(judged(found->second).values));
+}
+
 judge::Comparison judge_gradient(const SuiteContext& context, const std::string& name,
-                                 bool both_axes, const at::Tensor& candidate,
-                                 const at::Tensor& baseline, const at::Tensor& truth) {
+                                 bool both_axes, std::optional<double> magnitude,
+                                 const at::Tensor& candidate, const at::Tensor& baseline,
+                                 const at::Tensor& truth) {
   judge::TensorClaim claim;
   claim.tensor = name;
   claim.direction = judge::Direction::kBackward;
   claim.reduction_length = reduction_length(context);
   claim.both_axes = both_axes;
   claim.computed_in = context.options().dtype;
+  claim.samples = context.distinct_tokens();
+  claim.magnitude = magnitude;
   const judge::Tensor honest = judged(baseline);
   return judge::compare(claim, judged(candidate), &honest, judged(truth));
 }
@@ -123,9 +143,9 @@ void judge_intermediate_gradients(const SuiteContext& context, const BackwardSid
   judge_names(way_back(sides.candidate), names, record);
   for (const std::string& name : names) {
     if (candidate.contains(name)) {
-      record.comparisons.push_back(judge_gradient(context, name, false, candidate.at(name),
-                                                  sides.baseline.trace.tensors.at(name),
-                                                  sides.truth.trace.tensors.at(name)));
+      record.comparisons.push_back(judge_gradient(
+          context, name, false, arriving(name, sides.truth), candidate.at(name),
+          sides.baseline.trace.tensors.at(name), sides.truth.trace.tensors.at(name)));
     }
   }
 }
@@ -135,10 +155,10 @@ void judge_parameter_gradients(const SuiteContext& context, const BackwardSides&
   judge_names(parameter_names(sides.candidate), parameter_names(sides.truth), record);
   for (const ParameterGroup& group : groups_of(context) | std::views::reverse) {
     if (all_have(sides.candidate, group) && all_have(sides.truth, group)) {
-      record.comparisons.push_back(judge_gradient(context, tensors::gradient_name(group.name),
-                                                  group.matrix, stacked(sides.candidate, group),
-                                                  stacked(sides.baseline, group),
-                                                  stacked(sides.truth, group)));
+      record.comparisons.push_back(
+          judge_gradient(context, tensors::gradient_name(group.name), group.matrix,
+                         arriving(group.name, sides.truth), stacked(sides.candidate, group),
+                         stacked(sides.baseline, group), stacked(sides.truth, group)));
     }
   }
 }

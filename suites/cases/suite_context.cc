@@ -7,6 +7,8 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <iterator>
+#include <set>
 #include <utility>
 
 namespace sparity::cases {
@@ -42,6 +44,12 @@ at::Tensor SuiteContext::normal(std::string_view name, at::IntArrayRef shape) co
 std::int64_t SuiteContext::first_moe_layer() const {
   const auto found = std::ranges::find(config().mlp_layer_types, core::MlpType::kSparse);
   return found == config().mlp_layer_types.end() ? -1 : found - config().mlp_layer_types.begin();
+}
+
+std::int64_t SuiteContext::distinct_tokens() const {
+  const at::Tensor ids = inputs_.input_ids.masked_select(inputs_.token_mask);
+  const std::int64_t* first = ids.const_data_ptr<std::int64_t>();
+  return std::ssize(std::set<std::int64_t>(first, first + ids.numel()));
 }
 
 std::int64_t SuiteContext::reduction_length() const {

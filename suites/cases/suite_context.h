@@ -51,6 +51,10 @@ class SuiteContext {
   /// Layer numbers for cases about one part of the model: the first MoE layer, or −1.
   std::int64_t first_moe_layer() const;
 
+  /// ν: how many different ids the real tokens have. Tokens with one id start from the same bits,
+  /// so that their rounding errors are copies rather than samples.
+  std::int64_t distinct_tokens() const;
+
   /// K of the a-priori bounds: the sum of the lengths of every reduction that one layer chains.
   std::int64_t reduction_length() const;
 

@@ -1,7 +1,9 @@
 #include "suites/cases/trace.h"
 
+#include "reference/model/indexer.h"
 #include "src/tensors/recorder.h"
 #include "suites/cases/case.h"
+#include "suites/judge/error_stats.h"
 #include "suites/judge/grouped_selection.h"
 #include "suites/judge/name_sets.h"
 #include "suites/judge/selection.h"
@@ -18,6 +20,7 @@ namespace sparity::cases {
 namespace {
 
 constexpr std::string_view kChoice = ".topk_indices";
+constexpr std::string_view kScores = ".scores";
 
 bool is_choice(const std::string& name) { return name.ends_with(kChoice); }
 
@@ -86,7 +89,8 @@ bool judge_keys(const SuiteContext& context, const TraceSides& sides, const std:
   const judge::Tensor truth = judged_scores(context, sides.truth.tensors.at(scores));
   const judge::SelectionClaim claim{.tensor = name,
                                     .k = context.config().index_topk,
-                                    .reduction_length = context.reduction_length()};
+                                    .reduction_length = context.reduction_length(),
+                                    .samples = context.distinct_tokens()};
   bool flip_free = true;
   add(judge::compare_selection(claim, {&own, &own_indices}, {&honest, nullptr}, truth), record,
       flip_free);
@@ -113,13 +117,32 @@ bool judge_experts(const SuiteContext& context, const TraceSides& sides, const s
                                   .groups = context.config().n_group,
                                   .kept_groups = context.config().topk_group,
                                   .k = context.config().num_experts_per_tok,
-                                  .reduction_length = context.config().hidden_size};
+                                  .reduction_length = context.config().hidden_size,
+                                  .samples = context.distinct_tokens()};
   const judge::GroupedResult result =
       judge::compare_grouped_selection(claim, {&own, &own_indices}, {&honest, nullptr}, truth);
   bool flip_free = true;
   add(result.groups, record, flip_free);
   add(result.experts, record, flip_free);
   return flip_free;
+}
+
+/// Σ_h |w_h| · <|q_h|, |k|>, which the scores of few tokens may be small beside. Not set where
+/// there are tokens enough, or the trace lacks the operands.
+std::optional<double> magnitude_of_scores(const SuiteContext& context, const Trace& truth,
+                                          const std::string& name) {
+  const std::string prefix = name.substr(0, name.size() - kScores.size());
+  if (!name.ends_with(kScores) || judge::widening(context.distinct_tokens()) == 1 ||
+      !truth.tensors.contains(prefix + ".weights")) {
+    return std::nullopt;
+  }
+  const auto size = [&](const char* operand) {
+    return truth.tensors.at(prefix + operand).to(at::kDouble).abs();
+  };
+  const at::Tensor& scores = truth.tensors.at(name);
+  const at::Tensor terms =
+      reference::model::index_scores(size(".q"), size(".k"), size(".weights"), scores.isfinite());
+  return judge::rms(judged_rows(context, terms).values);
 }
 
 }  // namespace
@@ -181,6 +204,8 @@ void judge_trace(const SuiteContext& context, const TraceSides& sides,
     claim.tensor = name;
     claim.reduction_length = context.reduction_length();
     claim.computed_in = context.options().dtype;
+    claim.samples = context.distinct_tokens();
+    claim.magnitude = magnitude_of_scores(context, sides.truth, name);
     record.comparisons.push_back(
         judge::compare(claim, judged_rows(context, sides.candidate.tensors.at(name)), &baseline,
                        judged_rows(context, sides.truth.tensors.at(name))));

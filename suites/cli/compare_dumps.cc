@@ -63,6 +63,17 @@ class Dumps {
            judge::layer_reduction_length(*config_, truth_.at("logits").shape[1]);
   }
 
+  /// Tokens of the run, as far as the dump tells: how many samples of rounding it holds at most.
+  std::optional<std::int64_t> samples() const {
+    if (!rows_.empty()) {
+      return std::ranges::count(rows_, true);
+    }
+    if (!truth_.contains("logits") || truth_.at("logits").shape.size() != 3) {
+      return std::nullopt;
+    }
+    return static_cast<std::int64_t>(truth_.at("logits").rows());
+  }
+
   const judge::Tensor* baseline_tensor(const std::string& name) const {
     if (!baseline_) {
       return nullptr;
@@ -203,7 +214,8 @@ void judge_keys(const Dumps& dumps, const std::string& name, judge::CaseRecord& 
   const judge::SelectionClaim claim{.tensor = name,
                                     .k = own_indices.shape.empty() ? 0 : own_indices.shape.back(),
                                     .ties = judge::TiePolicy::kAny,
-                                    .reduction_length = dumps.reduction_length()};
+                                    .reduction_length = dumps.reduction_length(),
+                                    .samples = dumps.samples()};
   const judge::SelectionResult result = judge::compare_selection(
       claim, own, {dumps.baseline_tensor(scores), nullptr}, dumps.truth().at(scores));
   record.comparisons.push_back(result.comparison);
@@ -229,7 +241,8 @@ void judge_experts(const Dumps& dumps, const std::string& name, judge::CaseRecor
                                   .kept_groups = dumps.config()->topk_group,
                                   .k = dumps.config()->num_experts_per_tok,
                                   .ties = judge::TiePolicy::kAny,
-                                  .reduction_length = dumps.reduction_length()};
+                                  .reduction_length = dumps.reduction_length(),
+                                  .samples = dumps.samples()};
   const judge::Tensor chosen = dumps.without_padding(dumps.candidate().at(name));
   const judge::GroupedResult result =
       judge::compare_grouped_selection(claim, {&own, &chosen}, {&honest, nullptr}, truth);
@@ -246,6 +259,7 @@ void judge_tensor(const Dumps& dumps, const std::string& name, judge::CaseRecord
   claim.computed_in = dumps.dtype();
   claim.expected_dtype = dumps.candidate().at(name).dtype;
   claim.reduction_length = dumps.reduction_length();
+  claim.samples = dumps.samples();
   if (is_gradient(name)) {
     claim.direction = judge::Direction::kBackward;
     claim.both_axes = dumps.candidate().at(name).shape.size() == 2;

@@ -1,6 +1,7 @@
 #include "suites/judge/conditions.h"
 
 #include "suites/judge/error_stats.h"
+#include "suites/judge/tolerances.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -63,6 +64,11 @@ class Table {
         fmt::format("{:.1f} % of causal pairs excluded", 100 * share));
     const bool unequal = facts_.sequence_lengths.size() >= 2 &&
                          std::ranges::min(facts_.sequence_lengths) != longest();
+    if (facts_.distinct_tokens) {
+      const double factor = widening(facts_.distinct_tokens);
+      add("enough different tokens for the gates' own factors", factor == 1,
+          fmt::format("{} different ids, factors times {:.3g}", *facts_.distinct_tokens, factor));
+    }
     add("a batch of rows of different lengths", unequal,
         fmt::format("lengths {}", fmt::join(facts_.sequence_lengths, ", ")));
     if (facts_.baseline_flips) {
@@ -160,16 +166,24 @@ class Table {
   }
 
   void add_parameters() {
-    if (!facts_.norm_gains.empty()) {
-      const auto ones = std::ranges::count(facts_.norm_gains, 1.0);
-      add("norm gains differ from 1", ones == 0,
-          fmt::format("{} of {} are 1", ones, facts_.norm_gains.size()));
+    add_parameters("norm gains differ from 1", facts_.norm_gains, 1.0);
+    add_parameters("biases differ from 0", facts_.biases, 0.0);
+  }
+
+  /// The parameter that tells least decides: one that is `neutral` throughout could be left out.
+  void add_parameters(const std::string& name, const std::vector<std::vector<double>>& parameters,
+                      double neutral) {
+    if (parameters.empty()) {
+      return;
     }
-    if (!facts_.biases.empty()) {
-      const auto zeros = std::ranges::count(facts_.biases, 0.0);
-      add("biases differ from 0", zeros == 0,
-          fmt::format("{} of {} are 0", zeros, facts_.biases.size()));
+    double least = 1;
+    for (const std::vector<double>& values : parameters) {
+      const auto differing = static_cast<double>(
+          std::ranges::count_if(values, [&](double value) { return value != neutral; }));
+      least = std::min(least, differing / static_cast<double>(values.size()));
     }
+    add(name, least >= kTellingParameters,
+        fmt::format("at least {:.1f} % of each of {} parameters", 100 * least, parameters.size()));
   }
 
   void add_attention() {

@@ -15,13 +15,15 @@ namespace sparity::judge {
 struct ExercisedFacts {
   /// Tokens of each batch row, padding excluded.
   std::vector<std::int64_t> sequence_lengths;
+  /// Different ids among the tokens: the independent samples of rounding that the run holds.
+  std::optional<std::int64_t> distinct_tokens;
   /// Tokens that each expert received, one vector per MoE layer.
   std::vector<std::vector<std::int64_t>> tokens_per_expert;
   /// e_score_correction_bias of every MoE layer, in turn.
   std::vector<double> selection_bias;
-  /// Every norm gain, and every bias that is added to activations.
-  std::vector<double> norm_gains;
-  std::vector<double> biases;
+  /// The gains of each norm, and each bias that is added to activations: one vector a parameter.
+  std::vector<std::vector<double>> norm_gains;
+  std::vector<std::vector<double>> biases;
   /// Entropy of an attention row over log of its number of keys, one per row of more than one key.
   std::vector<double> entropy_shares;
   /// Flips of the baseline against truth: without any, S4 judges nothing.
@@ -45,6 +47,9 @@ inline constexpr double kHighEntropy = 0.9;
 inline constexpr double kRowsInEntropyRange = 0.5;
 /// Part of (query, key) pairs that the sparse choice must exclude.
 inline constexpr double kExcludedPairs = 0.25;
+/// Part of every norm's gains that must differ from 1, and of every bias from 0. Not all of them: a
+/// drawn gain is exactly 1 now and then, in bfloat16 one in a hundred.
+inline constexpr double kTellingParameters = 0.5;
 
 /// Rows "exercised? yes/no" of what can be told from the config and the facts (verification
 /// specification, c.4). `required` is true for embedded configurations and false for a user's

@@ -21,7 +21,8 @@ std::vector<double> predicted_errors(std::span<const double> local_errors,
   return predicted;
 }
 
-DivergenceClass classify(const TracePoint& point, core::Dtype dtype) {
+DivergenceClass classify(const TracePoint& point, core::Dtype dtype,
+                         std::optional<std::int64_t> samples) {
   const bool local_ok = std::isfinite(point.local_headroom) && point.local_headroom <= 1;
   if (!local_ok) {
     return DivergenceClass::kBug;
@@ -30,16 +31,18 @@ DivergenceClass classify(const TracePoint& point, core::Dtype dtype) {
     return std::isfinite(point.free_error) && std::isfinite(limit) && point.free_error <= limit;
   };
   const double floor = rounding_floor(kFewElements) * core::unit_roundoff(dtype);
-  if (within(kGlobalFactor * point.baseline_error + floor)) {
+  const double w = widening(samples);
+  if (within(kGlobalFactor * w * point.baseline_error + floor)) {
     return DivergenceClass::kClean;
   }
-  return within(kAccumulatedFactor * point.predicted_error) ? DivergenceClass::kAccumulated
-                                                            : DivergenceClass::kUnexplained;
+  return within(kAccumulatedFactor * w * point.predicted_error) ? DivergenceClass::kAccumulated
+                                                                : DivergenceClass::kUnexplained;
 }
 
-void classify_all(std::span<TracePoint> trace, core::Dtype dtype) {
+void classify_all(std::span<TracePoint> trace, core::Dtype dtype,
+                  std::optional<std::int64_t> samples) {
   for (TracePoint& point : trace) {
-    point.divergence = classify(point, dtype);
+    point.divergence = classify(point, dtype, samples);
   }
 }
 

@@ -3,6 +3,8 @@
 #include "src/core/dtype.h"
 #include "suites/judge/record.h"
 
+#include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,13 +20,16 @@ std::vector<double> predicted_errors(std::span<const double> local_errors,
 /// What a tensor's error is put down to (verification specification, b.4). Errors are relative RMS.
 ///
 /// - kBug: the local gate failed: local_headroom is not finite or above 1.
-/// - kClean: free error ≤ 1.5·baseline error + u/16, the plain tolerance.
-/// - kAccumulated: above that, and at most 2·predicted.
+/// - kClean: free error ≤ 1.5·w·baseline error + u/16, the plain tolerance; w =
+/// `widening(samples)`.
+/// - kAccumulated: above that, and at most 2·w·predicted.
 /// - kUnexplained: above both, or not finite: look for state, aliasing, a tensor not traced.
-DivergenceClass classify(const TracePoint& point, core::Dtype dtype);
+DivergenceClass classify(const TracePoint& point, core::Dtype dtype,
+                         std::optional<std::int64_t> samples = std::nullopt);
 
 /// Sets `divergence` of every point.
-void classify_all(std::span<TracePoint> trace, core::Dtype dtype);
+void classify_all(std::span<TracePoint> trace, core::Dtype dtype,
+                  std::optional<std::int64_t> samples = std::nullopt);
 
 /// The earliest tensor in execution order that failed locally (kBug); empty when none did. Forward,
 /// loss, backward and optimizer are traces of their own.

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -85,6 +86,9 @@ class Judgement {
       judge_exactness(baseline_fits);
     } else if (precision_ == Dtype::kF64) {
       judge_bound();
+    } else if (baseline_fits && widening(claim_.samples) > 1 && claim_.magnitude &&
+               honest_.rms_error == 0 && errors_.rms_truth == 0) {
+      judge_zeros();
     } else if (baseline_fits) {
       judge_ratios();
     }
@@ -140,8 +144,7 @@ class Judgement {
     if (core::is_floating(precision_)) {
       add(make_gate(
           "baseline", honest_.rms_error,
-          kBaselineFactor * a_priori_error(precision_, claim_.reduction_length) * honest_.rms_truth,
-          true,
+          kBaselineFactor * a_priori_error(precision_, claim_.reduction_length) * magnitude(), true,
           fmt::format("the baseline's own error; reduction length {}", claim_.reduction_length)));
     }
   }
@@ -176,21 +179,38 @@ class Judgement {
     }
   }
 
+  /// Few tokens may leave nothing: the logit of a single key has no gradient. Truth and baseline
+  /// are then zero everywhere, and of no use as a yardstick.
+  void judge_zeros() {
+    const double most =
+        kNoBaselineFactor * a_priori_error(precision_, claim_.reduction_length) * *claim_.magnitude;
+    if (!add(make_gate("G1", errors_.rms_error, most, true,
+                       "truth and baseline are zero: judged by the size of what was summed"))) {
+      attach_evidence(result_, sides(truth_), {.absolute = most});
+    }
+  }
+
   void judge_ratios() {
     const double u = core::unit_roundoff(precision_);
+    const double w = widening(claim_.samples);
     std::string source;
+    if (w > 1) {
+      source = fmt::format("factors times {:.3g}, for few tokens ({}); ", w, *claim_.samples);
+    }
     if (baseline_ == nullptr) {
       const double stand_in =
           kNoBaselineFactor * a_priori_error(precision_, claim_.reduction_length);
       honest_.rms_error = stand_in * errors_.rms_truth;
       honest_.max_row = honest_.max_column = honest_.max_element = stand_in;
-      source = fmt::format("no baseline: judged by the weaker rule 16·(u + √K·u_acc), K = {}; ",
-                           claim_.reduction_length);
+      source += fmt::format("no baseline: judged by the weaker rule 16·(u + √K·u_acc), K = {}; ",
+                            claim_.reduction_length);
     }
-    const double by_row = row_factor(claim_.direction) * honest_.max_row + u;
-    const double by_column = row_factor(claim_.direction) * honest_.max_column + u;
-    const double by_element = element_factor(claim_.direction) * honest_.max_element + u;
-    const double global = global_factor(claim_.direction) * honest_.rms_error +
+    const double luck = (w - 1) * a_priori_error(precision_, claim_.reduction_length) * magnitude();
+    const double floor = u + (errors_.rms_truth > 0 ? luck / errors_.rms_truth : 0);
+    const double by_row = w * row_factor(claim_.direction) * honest_.max_row + floor;
+    const double by_column = w * row_factor(claim_.direction) * honest_.max_column + floor;
+    const double by_element = w * element_factor(claim_.direction) * honest_.max_element + floor;
+    const double global = w * global_factor(claim_.direction) * honest_.rms_error + luck +
                           rounding_floor(errors_.count) * u * errors_.rms_truth;
     Allowance allowance{.map_unit = by_element};
     if (!add(make_gate("G1", errors_.rms_error, global, true, source + "global error"))) {
@@ -213,6 +233,9 @@ class Judgement {
       attach_evidence(result_, sides(truth_), allowance);
     }
   }
+
+  /// What a-priori errors are relative to.
+  double magnitude() const { return std::max(errors_.rms_truth, claim_.magnitude.value_or(0.0)); }
 
   void judge_bias(double u) {
     const double root = std::sqrt(static_cast<double>(errors_.count));

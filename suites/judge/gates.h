@@ -37,6 +37,12 @@ struct TensorClaim {
   std::optional<core::Dtype> computed_in = std::nullopt;
   /// The dtype that the candidate must have; default the baseline's.
   std::optional<core::Dtype> expected_dtype = std::nullopt;
+  /// ν, how many independent samples of rounding the tensor holds, at most: the different tokens of
+  /// a run. Few widen the gates (`widening`). Not set: enough.
+  std::optional<std::int64_t> samples = std::nullopt;
+  /// ρ of the terms that were summed, |A|·|B| in the BLAS gauge, where a result of few cells may
+  /// cancel: the scale of a-priori errors where it is above ρ(t).
+  std::optional<double> magnitude = std::nullopt;
 };
 
 /// Judges one tensor (verification specification, b.2). c, b, t are candidate, baseline, truth; u
@@ -49,7 +55,8 @@ struct TensorClaim {
 /// - baseline: G0's structure, and ρ(b−t) ≤ 64·(u + √K·u_acc)·ρ(t).
 /// - G0: shape, dtype, values of the dtype claimed, non-finite cells identical. lhs counts
 ///   violations.
-/// - G1: ρ(c−t) ≤ m1·ρ(b−t) + f·u·ρ(t).
+/// - G1: ρ(c−t) ≤ m1·ρ(b−t) + f·u·ρ(t). With few samples m1, m2 and m3 grow by w(ν) ≤ 3,
+///   and w − 1 a-priori errors are allowed on top: a baseline of one cell may be right by luck.
 /// - G2: max_r ρ_r(c−t)/(ρ_r(t)+ρ(t)) ≤ m2·(the baseline's) + u. G2c: the same over columns.
 /// - G3: max |c−t|/(|t|+ρ(t)) ≤ m3·(the baseline's) + u.
 /// - G4: |mean((c−t)·sign(t))| ≤ 6·ρ(c−t)/√n + 2⁻⁴·u·ρ(t). Reported, not blocking.

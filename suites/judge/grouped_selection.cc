@@ -110,6 +110,7 @@ GroupedResult compare_grouped_selection(const GroupedClaim& claim, const Choice&
       .k = claim.k,
       .ties = claim.ties,
       .reduction_length = claim.reduction_length,
+      .samples = claim.samples,
   };
   GroupedResult result;
   if (candidate.scores->shape != truth_scores.shape) {

@@ -4,6 +4,7 @@
 #include "suites/judge/tensor.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace sparity::judge {
@@ -17,6 +18,7 @@ struct GroupedClaim {
   std::int64_t k = 1;            // experts chosen
   TiePolicy ties = TiePolicy::kLowIndex;
   std::int64_t reduction_length = 1;
+  std::optional<std::int64_t> samples = std::nullopt;  // as in SelectionClaim
 };
 
 struct GroupedResult {

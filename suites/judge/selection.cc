@@ -54,12 +54,13 @@ class SelectionJudgement {
         candidate_(candidate),
         baseline_(baseline),
         truth_(truth),
-        truth_of_baseline_(truth_of_baseline) {
+        truth_of_baseline_(truth_of_baseline),
+        allowed_margin_(kMarginFactor * widening(claim.samples)) {
     result_.comparison.tensor = result_.summary.tensor = claim.tensor;
     result_.comparison.dtype = candidate.indices->dtype;
     result_.comparison.shape = candidate.indices->shape;
     result_.summary.rows = static_cast<std::int64_t>(truth.rows());
-    result_.summary.allowed_margin = kMarginFactor;
+    result_.summary.allowed_margin = allowed_margin_;
     result_.flip_free.assign(truth.rows(), false);
     result_.baseline_flip_free.assign(truth.rows(), false);
   }
@@ -68,6 +69,7 @@ class SelectionJudgement {
     if (!judge_harness_side() || !judge_structure()) {
       return std::move(result_);
     }
+    typical_error_ = typical_error();
     for (std::size_t row = 0; row < truth_.rows(); ++row) {
       judge_row(row);
     }
@@ -155,18 +157,37 @@ class SelectionJudgement {
                                     truth[static_cast<std::size_t>(ranked[k - 1])];
   }
 
+  /// max over valid keys of |baseline − truth|.
+  double baseline_error(std::size_t row) const {
+    const auto truth = truth_.row(row);
+    const auto honest = baseline_.scores->row(row);
+    double largest = 0;
+    for (std::size_t key = 0; key < truth.size(); ++key) {
+      if (truth[key] != -kInfinity) {
+        largest = std::max(largest, std::abs(honest[key] - truth[key]));
+      }
+    }
+    return largest;
+  }
+
+  double typical_error() const {
+    std::vector<double> errors;
+    for (std::size_t row = 0; row < truth_.rows(); ++row) {
+      const double scale = rms(truth_.row(row));
+      if (scale > 0) {
+        errors.push_back(baseline_error(row) / scale);
+      }
+    }
+    return rms(errors);
+  }
+
   /// ε of a row: what an honest score errs by there.
   double row_epsilon(std::size_t row) const {
     const auto truth = truth_.row(row);
-    const auto honest = baseline_.scores->row(row);
     const core::Dtype dtype = baseline_.scores->dtype;
     const std::int64_t boundary = top_k(truth, claim_.k).back();
-    double epsilon = core::ulp(truth[static_cast<std::size_t>(boundary)], dtype);
-    for (std::size_t key = 0; key < truth.size(); ++key) {
-      if (truth[key] != -kInfinity) {
-        epsilon = std::max(epsilon, std::abs(honest[key] - truth[key]));
-      }
-    }
+    double epsilon = std::max({core::ulp(truth[static_cast<std::size_t>(boundary)], dtype),
+                               baseline_error(row), typical_error_ * rms(truth)});
     if (dtype == core::Dtype::kF64) {
       epsilon = std::max(epsilon, kF64Factor * std::sqrt(double(claim_.reduction_length)) *
                                       core::unit_roundoff(dtype) * rms(truth));
@@ -177,7 +198,7 @@ class SelectionJudgement {
   void judge_margin(std::size_t row, const RowFlips& flips) {
     const double margin = flips.margin / row_epsilon(row);
     result_.summary.worst_margin = std::max(result_.summary.worst_margin, margin);
-    if (margin <= kMarginFactor) {
+    if (margin <= allowed_margin_) {
       return;
     }
     const auto truth = truth_.row(row);
@@ -192,7 +213,7 @@ class SelectionJudgement {
                .ulps = std::isfinite(truth[at]) ? std::abs(own - truth[at]) /
                                                       core::ulp(truth[at], baseline_.scores->dtype)
                                                 : kInfinity,
-               .share = margin / kMarginFactor});
+               .share = margin / allowed_margin_});
   }
 
   /// The first position whose index is not the expected one; candidate and truth are then indices.
@@ -244,7 +265,7 @@ class SelectionJudgement {
     add(make_gate("S3", static_cast<double>(not_valid_.count), 0, true,
                   rows_note(not_valid_, "rows with an index that may not be there")));
     add(make_gate(
-        "S4", summary.worst_margin, kMarginFactor, true,
+        "S4", summary.worst_margin, allowed_margin_, true,
         fmt::format("largest margin of a flip in units of the row's ε; {} flips in {} rows",
                     summary.flips, summary.flipped_rows)));
     const auto selected = static_cast<double>(summary.selected);
@@ -264,6 +285,8 @@ class SelectionJudgement {
   const Choice& baseline_;
   const Tensor& truth_;
   const Tensor& truth_of_baseline_;
+  double allowed_margin_;
+  double typical_error_ = 0;  // of a row's worst score, relative to the row's rms
   RowViolations not_own_;
   RowViolations not_valid_;
   SelectionResult result_;

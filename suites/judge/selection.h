@@ -4,6 +4,7 @@
 #include "suites/judge/tensor.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,8 @@ struct SelectionClaim {
   TiePolicy ties = TiePolicy::kLowIndex;
   /// Longest reduction behind a score; used for float64, where the baseline errs by nothing.
   std::int64_t reduction_length = 1;
+  /// Independent samples of rounding behind the scores, as in TensorClaim; few widen S4.
+  std::optional<std::int64_t> samples = std::nullopt;
 };
 
 /// One side's scores [… T] (−inf at keys that may not be chosen) and the indices [… min(k,T)] it
@@ -47,9 +50,11 @@ struct SelectionResult {
 /// - S3, validity: integers, in range, unique, only keys whose truth score is not −inf, as many as
 ///   min(k, #valid), −1 only as tail. lhs counts rows.
 /// - S4, explained flips: over rows, the largest truth margin between a key given up and a key
-///   taken instead, in units of ε, ≤ 2·1.5. ε is the row's max over valid keys of |baseline −
-///   truth|, at least one ulp of the score's dtype at the row's k-th score (for float64, also
-///   64·√K·u·ρ(row)).
+///   taken instead, in units of ε, ≤ 2·1.5·w(ν). ε is the row's max over valid keys of |baseline −
+///   truth|, at least that of a typical row of the case, at least one ulp of the score's dtype at
+///   the row's k-th score (for float64, also 64·√K·u·ρ(row)). A typical row errs by the root mean
+///   square over rows of max|baseline − truth| / ρ(row), times its own ρ(row): the keys of a row
+///   share their query's error, so that a row's maximum is one lucky or unlucky draw.
 ///   It never comes from the candidate: a badly wrong score would explain every flip.
 /// - S4 rate: flips ≤ flip_allowance(baseline's flips), both over the number selected.
 ///

@@ -4,8 +4,49 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 namespace sparity::judge {
+
+namespace {
+
+/// The share of ∫cos^(samples−1) over (−π/2, π/2) that lies above `theta`: by parts, two powers at
+/// a time, down to ∫1 (odd samples) or ∫cos (even ones).
+double share_above(double theta, std::int64_t samples) {
+  const double sine = std::sin(theta);
+  const double cosine = std::cos(theta);
+  const bool odd = samples % 2 != 0;
+  double term = odd ? 2 / std::numbers::pi * cosine : 1.0;
+  double sum = 0;
+  for (std::int64_t power = odd ? 1 : 0; power + 2 <= samples; power += 2) {
+    sum += term;
+    term *= cosine * cosine * static_cast<double>(power + 1) / static_cast<double>(power + 2);
+  }
+  const double within = odd ? 2 / std::numbers::pi * theta + sine * sum : sine * sum;
+  return (1 - within) / 2;
+}
+
+}  // namespace
+
+double honest_ratio(std::int64_t samples) {
+  SPARITY_CHECK(samples >= 1, "a ratio of errors needs a sample");
+  double low = 0;
+  double high = std::numbers::pi / 2;
+  for (int bit = 0; bit < 60; ++bit) {
+    const double middle = (low + high) / 2;
+    (share_above(middle, samples) > kScatterAlarm ? low : high) = middle;
+  }
+  return std::tan(low) + 1 / std::cos(low);
+}
+
+double widening(std::optional<std::int64_t> samples) {
+  if (!samples) {
+    return 1;
+  }
+  const double ratio =
+      honest_ratio(std::max<std::int64_t>(1, *samples));  // none, if all is padding
+  return std::clamp(ratio / kGlobalFactor, 1.0, kMultiplierCap);
+}
 
 double a_priori_error(core::Dtype dtype, std::int64_t reduction_length) {
   SPARITY_CHECK(reduction_length >= 1, "a reduction length is at least 1");
@@ -29,7 +70,10 @@ void Calibration::observe(const Comparison& comparison) {
     if (entry == entries.end()) {
       entry = entries.insert(entries.end(), Entry{.gate = gate.name, .dtype = comparison.dtype});
     }
-    entry->largest_headroom = std::max(entry->largest_headroom, gate.headroom());
+    if (gate.headroom() > entry->largest_headroom) {
+      entry->largest_headroom = gate.headroom();
+      entry->tensor = comparison.tensor;
+    }
     ++entry->comparisons;
   }
 }

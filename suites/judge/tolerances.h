@@ -5,6 +5,7 @@
 #include "suites/judge/record.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,25 @@ constexpr double rounding_floor(std::int64_t elements) {
   return elements < kFewElements ? 2.0 : 0.0625;
 }
 
+/// Share of honest pairs whose ratio of errors exceeds `honest_ratio`.
+inline constexpr double kScatterAlarm = 1e-3;
+
+/// q(ν), the ratio of errors that two equally good implementations exceed with probability
+/// kScatterAlarm when each error is the root mean square of ν independent samples: the square root
+/// of F's quantile, √F(ν, ν) = tan θ + sec θ, where the share kScatterAlarm of ∫cos^(ν−1) over
+/// (−π/2, π/2) lies above θ. 637 for one sample, 5.5 for 5, 1.8 for 30. Throws (exit code 6) below
+/// one.
+double honest_ratio(std::int64_t samples);
+
+/// The most by which a multiplier may be raised, be it by a recorded calibration or for few
+/// samples.
+inline constexpr double kMultiplierCap = 3.0;
+
+/// w(ν) = q(ν) / 1.5, at least 1 and at most kMultiplierCap: what few samples multiply the factors
+/// of G1 to G3 and S4 by. The factors hold as they are from 61 samples on; below, a baseline's
+/// error is itself a matter of luck. Below 6 the cap decides. Not set: 1.
+double widening(std::optional<std::int64_t> samples);
+
 /// G4: standard errors that a mean of independent errors may lie from zero (b.2); its floor is
 /// 2⁻⁴·u·ρ(t).
 inline constexpr double kBiasSigmas = 6.0;
@@ -81,9 +101,6 @@ inline constexpr double kFlipSigmas = 6.0;
 /// ACCUMULATED: free-run error over the one predicted from local errors and gains (b.4).
 inline constexpr double kAccumulatedFactor = 2.0;
 
-/// The most by which a recorded calibration may raise a multiplier.
-inline constexpr double kMultiplierCap = 3.0;
-
 /// Relative error that an honest computation of reduction length K stays near:
 /// u + √K·u_acc, with u_acc the roundoff of the accumulator, which is float32 for 16-bit types and
 /// the type itself otherwise. One rounding of what is stored, and the random walk of K roundings
@@ -99,6 +116,7 @@ struct Calibration {
     std::string gate;
     core::Dtype dtype = core::Dtype::kF32;
     double largest_headroom = 0;
+    std::string tensor = {};  // where it was seen
     std::int64_t comparisons = 0;
   };
   std::vector<Entry> entries;  // by order of first appearance

@@ -83,9 +83,9 @@ void add_parameters(const SuiteContext& context, judge::ExercisedFacts& facts) {
     const at::Tensor& value = context.weights().at(parameter.name);
     using enum core::ParameterRole;
     if (parameter.role == kNormGain || parameter.role == kIndexerNormGain) {
-      append(facts.norm_gains, value);
+      facts.norm_gains.push_back(numbers(value));
     } else if (parameter.role == kIndexerNormBias) {
-      append(facts.biases, value);
+      facts.biases.push_back(numbers(value));
     } else if (parameter.role == kRouterBias) {
       append(facts.selection_bias, value);
     }
@@ -98,6 +98,7 @@ void exercises_what_it_claims(const SuiteContext& context, judge::CaseRecord& re
   const Trace truth = cases::trace_forward(context, context.truth(), context.inputs());
   judge::ExercisedFacts facts;
   facts.sequence_lengths = row_lengths(context.inputs());
+  facts.distinct_tokens = context.distinct_tokens();
   add_parameters(context, facts);
   for (std::int64_t layer = 0; layer < context.config().num_hidden_layers; ++layer) {
     if (context.config().is_moe_layer(layer)) {

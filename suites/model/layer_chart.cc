@@ -2,6 +2,7 @@
 
 #include "suites/cases/trace.h"
 #include "suites/judge/divergence.h"
+#include "suites/judge/error_stats.h"
 
 #include <algorithm>
 
@@ -13,15 +14,13 @@ using cases::LayerTrace;
 using cases::SuiteContext;
 using cases::Trace;
 
-double rms(const at::Tensor& x) {
-  return x.to(at::kDouble).square().mean().sqrt().item().toDouble();
-}
+double rms(const at::Tensor& x) { return judge::rms(cases::judged(x).values); }
 
-/// rms(x − truth) / rms(truth) over the rows of real tokens.
+/// rms(x − truth) / rms(truth) over the rows of real tokens; 0/0 is 0.
 double relative_error(const SuiteContext& context, const at::Tensor& x, const at::Tensor& truth) {
   const at::Tensor token = context.inputs().token_mask.unsqueeze(-1);
   const at::Tensor wide = truth.to(at::kDouble).mul(token);
-  return rms(x.to(at::kDouble).mul(token).sub(wide)) / rms(wide);
+  return judge::relative(rms(x.to(at::kDouble).mul(token).sub(wide)), rms(wide));
 }
 
 at::Tensor stream(const cases::StreamState& state) {
@@ -100,7 +99,7 @@ std::vector<judge::TracePoint> layer_chart(const SuiteContext& context, judge::C
   for (std::size_t i = 0; i < points.size(); ++i) {
     points[i].predicted_error = predicted[i];
   }
-  judge::classify_all(points, context.options().dtype);
+  judge::classify_all(points, context.options().dtype, context.distinct_tokens());
   return points;
 }
 

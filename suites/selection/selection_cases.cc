@@ -110,6 +110,7 @@ judge::Comparison compare_rows(const SuiteContext& context, const TraceSides& si
   claim.tensor = name;
   claim.reduction_length = context.reduction_length();
   claim.computed_in = context.options().dtype;
+  claim.samples = std::min(context.distinct_tokens(), std::ranges::count(keep, true));
   return judge::compare(claim, kept(sides.candidate), &baseline, kept(sides.truth));
 }
 

@@ -260,8 +260,8 @@ ExercisedFacts tiny_facts() {
   facts.sequence_lengths = {53, 37};
   facts.tokens_per_expert = {{0, 60, 20, 30, 20, 25, 25, 20, 20, 20, 15, 15}};
   facts.selection_bias = {-0.1, 0.2};
-  facts.norm_gains = {0.9, 1.1};
-  facts.biases = {0.1};
+  facts.norm_gains = {{0.9, 1.1, 1}, {1.2, 0.8}};
+  facts.biases = {{0.1, 0.2}};
   facts.entropy_shares = {0.5, 0.6, 0.95};
   facts.baseline_flips = 4;
   facts.truths = {{.tensor = "logits", .rms = 1, .constant = false}};
@@ -327,8 +327,11 @@ TEST(Conditions, EachVacuousFactIsFoundAlone) {
               f.selection_bias = {-0.1, -0.1};
             }),
             Names{"selection bias varies and has negatives"});
-  EXPECT_EQ(only([](auto&, auto& f) { f.norm_gains[0] = 1; }), Names{"norm gains differ from 1"});
-  EXPECT_EQ(only([](auto&, auto& f) { f.biases[0] = 0; }), Names{"biases differ from 0"});
+  EXPECT_EQ(only([](auto&, auto& f) {
+              f.norm_gains[1] = {1, 1};
+            }),
+            Names{"norm gains differ from 1"});
+  EXPECT_EQ(only([](auto&, auto& f) { f.biases[0] = {0, 0}; }), Names{"biases differ from 0"});
   EXPECT_EQ(only([](auto&, auto& f) {
               f.entropy_shares = {0.99, 0.1, 0.5};
             }),
