@@ -1,5 +1,9 @@
 #include "suites/gradients/backward_runs.h"
 
+#include "src/tensors/recorder.h"
+
+#include <utility>
+
 namespace sparity::suites::gradients {
 
 at::Tensor cotangent_for(const cases::SuiteContext& context, std::string_view name) {
@@ -24,6 +28,27 @@ bool skip_without_labels(const cases::SuiteContext& context, judge::CaseRecord& 
   record.verdict = judge::Verdict::kSkip;
   record.message = "the inputs have no labels, so there is no loss";
   return true;
+}
+
+ZeroInTruth::ZeroInTruth(const cases::SuiteContext& context, cases::BackwardPlan plan,
+                         const cases::BackwardTrace& candidate)
+    : context_(context), plan_(std::move(plan)) {
+  plan_.forced.merge(cases::selections_of(candidate.trace));
+}
+
+bool ZeroInTruth::parameter(const std::string& name) {
+  return truth().parameters.at(name).eq(0).all().item<bool>();
+}
+
+bool ZeroInTruth::intermediate(const std::string& name) {
+  return truth().trace.tensors.at(tensors::gradient_name(name)).eq(0).all().item<bool>();
+}
+
+const cases::BackwardTrace& ZeroInTruth::truth() {
+  if (!truth_) {
+    truth_ = cases::trace_backward(context_.truth(), plan_);
+  }
+  return *truth_;
 }
 
 }  // namespace sparity::suites::gradients

@@ -5,6 +5,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
+#include <string>
+#include <string_view>
+
 namespace sparity::suites::gradients {
 
 /// Random numbers [B, S, V], zero at padded tokens, whose logits mean nothing.
@@ -23,5 +27,24 @@ ThreeRuns run_three(const cases::SuiteContext& context, const cases::BackwardPla
 
 /// Marks the record as skipped when the inputs have no labels, and says so.
 bool skip_without_labels(const cases::SuiteContext& context, judge::CaseRecord& record);
+
+/// Tells which gradients the model itself leaves at zero: a query of a single key receives none,
+/// nor does anything in a model of zeros. Runs the truth under the candidate's choices when first
+/// asked.
+class ZeroInTruth {
+ public:
+  ZeroInTruth(const cases::SuiteContext& context, cases::BackwardPlan plan,
+              const cases::BackwardTrace& candidate);
+
+  bool parameter(const std::string& name);
+  bool intermediate(const std::string& name);
+
+ private:
+  const cases::BackwardTrace& truth();
+
+  const cases::SuiteContext& context_;
+  cases::BackwardPlan plan_;
+  std::optional<cases::BackwardTrace> truth_;
+};
 
 }  // namespace sparity::suites::gradients

@@ -140,7 +140,8 @@ std::vector<MaskForm> mask_forms() {
 }
 
 std::int64_t model_tokens(const core::ModelConfig& config) {
-  return config.index_topk <= 64 ? config.index_topk * 3 / 2 + 1 : 33;
+  // Fewer tokens than 13 would leave some forms without an open pair before the first change.
+  return config.index_topk <= 64 ? std::max<std::int64_t>(13, config.index_topk * 3 / 2 + 1) : 33;
 }
 
 Inputs with_other_ids(Inputs inputs, const core::ModelConfig& config, const at::Tensor& where) {
