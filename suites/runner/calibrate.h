@@ -6,12 +6,24 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
+#include <vector>
 
 namespace sparity::runner {
 
-/// Runs the suite, without any fault, on seeds 1 … `seeds`, and prints as JSON the largest lhs/rhs
-/// that each gate saw in each dtype. Exit code 6 when a seed does not pass: a false alarm.
-core::ExitCode calibrate(const Suite& suite, int seeds,
+/// What a calibration runs: the cases that `filter` matches, on seeds 1 … `seeds`, each on the
+/// model's own inputs or, when lengths are given, on one row of each length.
+struct CalibrationPlan {
+  int seeds = 0;
+  std::vector<std::int64_t> lengths;
+  bool one_token = false;  // rows of one token repeated instead of drawn tokens
+  std::string filter = "*";
+};
+
+/// Runs the suite without any fault and prints as JSON the largest lhs/rhs that each gate saw in
+/// each dtype, and every case that did not pass: a false alarm, and exit code 6. `context_for`
+/// gives a seed's model.
+core::ExitCode calibrate(const Suite& suite, const CalibrationPlan& plan,
                          const std::function<cases::SuiteContext(std::uint64_t)>& context_for);
 
 }  // namespace sparity::runner

@@ -45,7 +45,7 @@ struct Options {
   std::string fault;
   bool expect_kills = false;
   std::string kills_out;
-  int calibrate = 0;
+  CalibrationPlan calibration;
 };
 
 void parse(int argc, char** argv, CLI::App& app, Options& options) {
@@ -63,8 +63,13 @@ void parse(int argc, char** argv, CLI::App& app, Options& options) {
       "--expect-kills", options.expect_kills,
       "Plant each fault that this suite must kill; succeed when all are killed and located");
   app.add_option("--kills-out", options.kills_out, "Write what became of each fault, as JSON");
-  app.add_option("--calibrate", options.calibrate,
+  app.add_option("--calibrate", options.calibration.seeds,
                  "Run N clean seeds and print the largest lhs/rhs of every gate, as JSON");
+  app.add_option("--lengths", options.calibration.lengths,
+                 "Calibrate on one row of each of these lengths instead of the model's own inputs")
+      ->delimiter(',');
+  app.add_flag("--one-token", options.calibration.one_token,
+               "Calibrate on rows that repeat one token");
   app.parse(argc, argv);
 }
 
@@ -137,7 +142,8 @@ cases::SuiteContext make_context(const Options& options) {
       .recipe = options.recipe,
       .seed = options.source.seed,
       .config_name = options.source.name(),
-      .embedded = options.source.embedded() && options.source.config == "tiny",
+      .embedded = options.source.embedded() && options.source.config == "tiny" &&
+                  options.calibration.lengths.empty(),
       .rerun = fmt::format("sparity-suites --suite {} --dtype {} --recipe {} {}{}", options.suite,
                            core::to_string(options.dtype), core::to_string(options.recipe),
                            options.source.flags(),
@@ -246,8 +252,10 @@ ExitCode dispatch(const Options& options) {
   if (options.expect_kills) {
     return expect_kills(options);
   }
-  if (options.calibrate > 0) {
-    return calibrate(chosen_suite(options), options.calibrate, [&](std::uint64_t seed) {
+  if (options.calibration.seeds > 0) {
+    CalibrationPlan plan = options.calibration;
+    plan.filter = options.filter;
+    return calibrate(chosen_suite(options), plan, [&](std::uint64_t seed) {
       Options seeded = options;
       seeded.source.seed = seed;
       return make_context(seeded);
