@@ -11,7 +11,6 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 #include <utility>
 #include <vector>
@@ -150,7 +149,8 @@ double fitted_slope(const std::vector<std::pair<double, double>>& points) {
 
 /// |f(h) − f(0) − h·f'(0)| must fall as h²: the exponent, fitted over h = 2⁻⁷ … 2⁻¹², is at least
 /// 1.9. A wrong f' leaves a remainder that falls as h. Where fewer than three remainders stand out
-/// of f's own rounding, as in a model of zeros, they must all be of its size.
+/// of f's own rounding, as in a model of zeros, there is no exponent: the smallest step's must be
+/// lost in that rounding.
 void judge_remainder(const SuiteContext& context, judge::CaseRecord& record) {
   if (skip_without_labels(context, record)) {
     return;
@@ -161,22 +161,21 @@ void judge_remainder(const SuiteContext& context, judge::CaseRecord& record) {
   constexpr int kFirst = 7;
   constexpr int kLast = 12;
   const double rounding = judge::kF64Factor * core::unit_roundoff(core::Dtype::kF64) * start;
-  double largest = 0;
+  double last = 0;
   std::vector<std::pair<double, double>> points;
   for (int i = kFirst; i <= kLast; ++i) {
     const double h = std::ldexp(1.0, -i);
-    const double remainder = std::abs(line.loss(h) - start - h * slope);
-    largest = std::max(largest, remainder);
-    if (!(remainder <= rounding)) {
-      points.emplace_back(std::log2(h), std::log2(remainder));
+    last = std::abs(line.loss(h) - start - h * slope);
+    if (!(last <= rounding)) {
+      points.emplace_back(std::log2(h), std::log2(last));
     }
   }
   judge::Comparison comparison;
   comparison.tensor = "loss along a line";
   comparison.gates.push_back(
       points.size() < 3
-          ? judge::make_gate("Taylor", largest, rounding, true,
-                             "the loss is linear but for its rounding: largest remainder")
+          ? judge::make_gate("Taylor", last, rounding, true,
+                             "remainder of the smallest step: too few stand out of rounding")
           : judge::make_gate(
                 "Taylor", 1.9, fitted_slope(points), true,
                 fmt::format("1.9 ≤ the exponent of the remainder; slope {:.9e}", slope)));

@@ -129,6 +129,7 @@ class Table {
       }
     }
     add("an expert without tokens", idle > 0, fmt::format("{} over all layers", idle));
+    rows_.back().required = false;  // a matter of the drawn tokens; the suite `moe` leaves one idle
     add("an expert with many tokens", busiest >= 2,
         fmt::format("the busiest has {:.2f} times an even load", busiest));
   }
