@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <unordered_map>
 #include <utility>
 
 namespace sparity::cases {
@@ -29,13 +30,14 @@ struct AllocationCounter::Ledger {
   }
 };
 
-/// Hands out another allocator's blocks, each with a note of its size. Lives forever: tensors keep
-/// a pointer to their allocator.
+/// Hands out another allocator's blocks and keeps a note of each. Context and address are the same,
+/// as LibTorch's raw allocations ask of an allocator. Lives forever: tensors keep a pointer to
+/// their allocator.
 class CountingAllocator final : public c10::Allocator {
  public:
   static CountingAllocator& instance() {
-    static CountingAllocator allocator;
-    return allocator;
+    static auto* allocator = new CountingAllocator();
+    return *allocator;
   }
 
   void start(std::shared_ptr<AllocationCounter::Ledger> ledger) {
@@ -59,8 +61,11 @@ class CountingAllocator final : public c10::Allocator {
     const c10::Device device = data.device();
     const auto bytes = static_cast<std::int64_t>(n);
     ledger_->add(bytes);
-    return {address, new Block{std::move(data), ledger_, bytes}, &release, device};
+    note(address, {std::move(data), ledger_, bytes});
+    return {address, address, &release, device};
   }
+
+  c10::DeleterFnPtr raw_deleter() const override { return &release; }
 
   void copy_data(void* target, const void* source, std::size_t count) const override {
     default_copy_data(target, source, count);
@@ -73,13 +78,32 @@ class CountingAllocator final : public c10::Allocator {
     std::int64_t bytes;
   };
 
-  static void release(void* context) {
-    const std::unique_ptr<Block> block(static_cast<Block*>(context));
-    block->ledger->remove(block->bytes);
+  void note(void* address, Block block) {
+    const std::scoped_lock lock(mutex_);
+    const auto [place, added] = blocks_.try_emplace(address);
+    if (!added) {
+      // A raw block that was given back to the other allocator, after the counter's end.
+      place->second.data.release_context();
+    }
+    place->second = std::move(block);
+  }
+
+  static void release(void* address) {
+    CountingAllocator& self = instance();
+    std::unique_lock lock(self.mutex_);
+    auto node = self.blocks_.extract(address);
+    lock.unlock();
+    if (node.empty()) {
+      self.inner_->raw_deleter()(address);
+      return;
+    }
+    node.mapped().ledger->remove(node.mapped().bytes);
   }
 
   c10::Allocator* inner_ = nullptr;
   std::shared_ptr<AllocationCounter::Ledger> ledger_;
+  std::mutex mutex_;
+  std::unordered_map<void*, Block> blocks_;
 };
 
 AllocationCounter::AllocationCounter() : ledger_(std::make_shared<Ledger>()) {

@@ -5,6 +5,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/ones.h>
+#include <c10/core/CPUAllocator.h>
 #include <gtest/gtest.h>
 
 #include <vector>
@@ -51,6 +52,19 @@ TEST(AllocationCounter, ATensorMayOutliveIt) {
   EXPECT_EQ(kept.sum().item<float>(), 50.0F);
   kept.reset();
   EXPECT_EQ(next.counts().live_bytes, 0);
+}
+
+TEST(AllocationCounter, ServesRawAllocationsAsMatrixLibrariesMakeThem) {
+  void* outliving = nullptr;
+  {
+    AllocationCounter counter;
+    void* raw = c10::GetCPUAllocator()->raw_allocate(64);
+    outliving = c10::GetCPUAllocator()->raw_allocate(32);
+    EXPECT_EQ(counter.counts().live_bytes, 96);
+    c10::GetCPUAllocator()->raw_deallocate(raw);
+    EXPECT_EQ(counter.counts().live_bytes, 32);
+  }
+  c10::GetCPUAllocator()->raw_deallocate(outliving);
 }
 
 TEST(AllocationCounter, RestartsWithWhatIsLive) {
