@@ -2,7 +2,6 @@
 
 #include "reports/assessment.h"
 #include "reports/html_sections.h"
-#include "reports/html_style.h"
 #include "reports/text.h"
 
 #include <fmt/format.h>
@@ -21,7 +20,9 @@ struct Section {
   std::string html;
 };
 
-std::string navigation(const std::array<Section, 7>& sections) {
+constexpr std::size_t kSections = 9;
+
+std::string navigation(const std::array<Section, kSections>& sections) {
   std::string out = "<nav aria-label=\"Sections\"><ul>";
   for (const Section& section : sections) {
     if (!section.html.empty()) {
@@ -44,38 +45,26 @@ std::string footer(const Report& report) {
 std::string html_page(const Report& report) {
   const Assessment assessment = assess(report);
   const Page page{report, assessment, case_anchors(report)};
-  const std::array<Section, 7> sections = {{
+  const std::array<Section, kSections> sections = {{
       {"suites", "Suites", suites_section(page)},
       {"failures", "Failures", failures_section(page)},
       {"layers", "Along the model", layers_section(page)},
       {"choices", "Choices", choices_section(page)},
+      {"gradients", "Gradients", gradients_section(page)},
+      {"paths", "Gradient paths", paths_section(page)},
       {"exercised", "Exercised", exercised_section(page)},
       {"cases", "Cases", cases_section(page)},
       {"provenance", "Provenance", provenance_section(page)},
   }};
-  std::string out = fmt::format(
-      R"(<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="referrer" content="no-referrer">
-<title>{} – Sparity, {}</title>
-<style>
-{}</style>
-</head>
-<body>
-<a class="skip-link" href="#verdict">Skip to the verdict</a>
-)",
-      words(assessment.verdict), name_html(report.provenance.config_name), stylesheet());
-  out += status_shapes() + navigation(sections) + "<main>\n" + banner_section(page) +
-         counts_section(page);
+  std::string body =
+      navigation(sections) + "<main>\n" + banner_section(page) + counts_section(page);
   for (const Section& section : sections) {
-    out += section.html;
+    body += section.html;
   }
-  return out + "</main>\n" + footer(report) + "</body>\n</html>\n";
+  const std::string title = fmt::format("{} – Sparity, {}", words(assessment.verdict),
+                                        name_html(report.provenance.config_name));
+  return document_html(title, R"(<a class="skip-link" href="#verdict">Skip to the verdict</a>)",
+                       body + "</main>\n" + footer(report));
 }
 
 }  // namespace sparity::reports

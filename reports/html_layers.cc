@@ -18,12 +18,13 @@ namespace {
 using judge::DivergenceClass;
 using judge::TracePoint;
 
-/// "layer 3" where a layer starts, the name's first step elsewhere, nothing within a layer.
+/// "layer 3" where a layer starts, the name's first step elsewhere, nothing within a layer; a
+/// gradient stands at the tensor that it is of.
 std::vector<std::string> ticks_of(const std::vector<TracePoint>& trace) {
   std::vector<std::string> ticks;
   std::string last;
   for (const TracePoint& point : trace) {
-    std::string_view name = point.tensor;
+    std::string_view name = differentiated(point.tensor).value_or(point.tensor);
     const bool in_layer = name.starts_with("layers.");
     if (in_layer) {
       name.remove_prefix(std::string_view("layers.").size());
@@ -138,10 +139,11 @@ std::string layers_section(const Page& page) {
       continue;
     }
     const bool passed = judge::effective_verdict(record) == judge::Verdict::kPass;
-    const std::string title =
-        fmt::format("{} <b>{} / {}</b> <span class=\"quiet\">{}</span>",
-                    status_html(judge::effective_verdict(record)), name_html(record.suite),
-                    name_html(record.name), name_html(record.dtype));
+    const bool back = differentiated(record.trace.front().tensor).has_value();
+    const std::string title = fmt::format(
+        "{} <b>{} / {}</b> <span class=\"quiet\">{}{}</span>",
+        status_html(judge::effective_verdict(record)), name_html(record.suite),
+        name_html(record.name), name_html(record.dtype), back ? ", gradients on the way back" : "");
     if (!passed) {
       out += fmt::format("<p>{} – <a href=\"#{}\">chart on its card</a></p>\n", title,
                          page.case_ids[index]);

@@ -1,5 +1,6 @@
 #include "reports/html_parts.h"
 
+#include "reports/html_style.h"
 #include "reports/text.h"
 #include "src/core/error.h"
 #include "src/core/file_io.h"
@@ -10,6 +11,7 @@
 #include <cctype>
 #include <cmath>
 #include <map>
+#include <utility>
 
 namespace sparity::reports {
 
@@ -61,6 +63,28 @@ std::string_view shape_of(Verdict verdict) {
 }
 
 }  // namespace
+
+std::string document_html(std::string_view title, std::string_view skip_link,
+                          std::string_view body) {
+  return fmt::format(
+             R"(<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="referrer" content="no-referrer">
+<title>{}</title>
+<style>
+{}</style>
+</head>
+<body>
+{}
+)",
+             title, stylesheet(), skip_link) +
+         status_shapes() + std::string(body) + "</body>\n</html>\n";
+}
 
 std::string suite_anchor(const SuiteId& id) {
   std::string out = "suite=" + fragment_value(id.suite);
@@ -143,13 +167,19 @@ std::string headroom_html(double headroom) {
           : fmt::format(R"(<span class="fail">{}</span>)", ratio(headroom)));
 }
 
+std::optional<std::string_view> differentiated(std::string_view tensor) {
+  constexpr std::string_view kGradient = "grad.";
+  return tensor.starts_with(kGradient) ? std::optional(tensor.substr(kGradient.size()))
+                                       : std::nullopt;
+}
+
 std::string command_html(std::string_view command) {
   return fmt::format(
       R"(<pre class="cmd" tabindex="0"><code>{}</code></pre>)",
       escaped(command.empty() ? std::string_view("not recorded") : command, Lines::kMany));
 }
 
-Table::Table(std::string_view name, std::initializer_list<Column> columns) : columns_(columns) {
+Table::Table(std::string_view name, std::vector<Column> columns) : columns_(std::move(columns)) {
   open_ = fmt::format(
       R"(<div class="box" role="region" tabindex="0" aria-label="{}"><table><thead><tr>)",
       escaped(name));

@@ -4,12 +4,17 @@
 #include "suites/judge/record.h"
 
 #include <cstddef>
-#include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace sparity::reports {
+
+/// A whole page: one file, no script, no request. `title` and `body` are HTML, `skip_link` the link
+/// that stands before everything else.
+std::string document_html(std::string_view title, std::string_view skip_link,
+                          std::string_view body);
 
 /// What every section of the page is made from.
 struct Page {
@@ -46,6 +51,9 @@ std::string number_html(double value);
 /// A headroom as number and bar: linear up to the mark at 1, logarithmic beyond.
 std::string headroom_html(double headroom);
 
+/// What "grad.layers.3" is the gradient of; nothing for other names.
+std::optional<std::string_view> differentiated(std::string_view tensor);
+
 /// A command line, selected as a whole by one click.
 std::string command_html(std::string_view command);
 
@@ -59,7 +67,7 @@ class Table {
   };
 
   /// `name` is read out by screen readers.
-  Table(std::string_view name, std::initializer_list<Column> columns);
+  Table(std::string_view name, std::vector<Column> columns);
 
   /// One cell for each column; the first is the row's heading.
   void row(const std::vector<std::string>& cells, std::string_view id = {});

@@ -23,6 +23,10 @@ std::string failures_section(const Page& page);
 std::string layers_section(const Page& page);
 /// Top-k and routing choices.
 std::string choices_section(const Page& page);
+/// Headrooms of gradients by parameter, worst first.
+std::string gradients_section(const Page& page);
+/// The gradient-path grid: which term of the loss reaches which parameters, expected and found.
+std::string paths_section(const Page& page);
 /// What the run claims to exercise, and whether it did.
 std::string exercised_section(const Page& page);
 /// Every case, folded by suite run, with links that stay; skips and their reasons.

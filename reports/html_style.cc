@@ -89,6 +89,7 @@ tr:target, details:target > summary { background: var(--wash); }
 .bar { width: 7rem; height: .55rem; flex: none; }
 .bar .track { fill: var(--line); } .bar .within { fill: var(--edge); }
 .bar .over { fill: var(--fail); }
+.bar .forward { fill: var(--candidate); } .bar .backward { fill: var(--predicted); }
 .bar .mark { stroke: var(--ink); stroke-width: 1.5; vector-effect: non-scaling-stroke; }
 
 .card { background: var(--card); border: 1px solid var(--line); border-left: 5px solid currentColor;
@@ -119,7 +120,9 @@ figure { margin: 0 0 1rem; }
 figcaption, .legend { font-size: .82rem; color: var(--quiet); }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; margin: .2rem 0; max-width: none; }
 .swatch { width: 28px; height: 10px; margin-right: .35rem; }
-.key { border: 1px solid var(--edge); width: .75rem; height: .75rem; margin-right: .35rem; vertical-align: -.08rem; }
+.key.forward { background: var(--candidate); } .key.backward { background: var(--predicted); }
+.key.within { background: var(--edge); }
+.key { display: inline-block; border: 1px solid var(--edge); width: .75rem; height: .75rem; margin-right: .35rem; vertical-align: -.08rem; }
 .plot svg { display: block; width: 100%; min-width: 35rem; max-width: 54rem; }
 .plot text { font-size: 11px; font-family: inherit; fill: var(--quiet); }
 .plot .end { text-anchor: end; } .plot .mid { text-anchor: middle; }
@@ -136,6 +139,12 @@ figcaption, .legend { font-size: .82rem; color: var(--quiet); }
 .worst circle { fill: var(--card); stroke: currentColor; stroke-width: 1.2; }
 .heat + .quiet { font-size: .82rem; margin-bottom: .25rem; }
 .heat { display: block; width: 100%; max-width: 42rem; border: 1px solid var(--line); }
+.way { display: inline-block; min-width: 1.5em; line-height: 1.4; text-align: center;
+  font-weight: 600; border: 1px solid currentColor; border-radius: 3px; }
+.way.flows { color: var(--paper); background: var(--candidate); border-color: var(--candidate); }
+.way.zero { color: var(--predicted); }
+.way.none { color: var(--skip); border-style: dashed; }
+.many { margin: 0 .6em 0 .3em; }
 
 .facts { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .3rem 1.25rem;
   margin: 0 0 .75rem; font-size: .87rem; }

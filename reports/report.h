@@ -10,8 +10,10 @@
 
 namespace sparity::reports {
 
-/// Of report.json; a reader accepts no other.
-inline constexpr std::string_view kReportSchemaVersion = "1.0";
+/// Of report.json.
+inline constexpr std::string_view kReportSchemaVersion = "1.1";
+/// The one before, which a reader accepts too: its cases have no gradient paths.
+inline constexpr std::string_view kReportSchemaBefore = "1.0";
 
 /// What one process runs: a suite in one dtype on one device.
 struct SuiteId {

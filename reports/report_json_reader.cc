@@ -223,7 +223,7 @@ Report report_from_json(const Json& document, const std::string& source) {
   Members members(document, source, "");
   Report report;
   const std::string version = members.text("schema_version");
-  SPARITY_CHECK_INPUT(version == kReportSchemaVersion,
+  SPARITY_CHECK_INPUT(version == kReportSchemaVersion || version == kReportSchemaBefore,
                       fmt::format("{}: /schema_version: expected \"{}\", found {}", source,
                                   kReportSchemaVersion, core::quote(version)));
   report.tool_version = members.text("tool_version");

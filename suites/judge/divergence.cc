@@ -1,7 +1,6 @@
 #include "suites/judge/divergence.h"
 
 #include "src/core/error.h"
-#include "suites/judge/tolerances.h"
 
 #include <algorithm>
 #include <cmath>
@@ -21,7 +20,7 @@ std::vector<double> predicted_errors(std::span<const double> local_errors,
   return predicted;
 }
 
-DivergenceClass classify(const TracePoint& point, core::Dtype dtype,
+DivergenceClass classify(const TracePoint& point, core::Dtype dtype, Direction direction,
                          std::optional<std::int64_t> samples) {
   const bool local_ok = std::isfinite(point.local_headroom) && point.local_headroom <= 1;
   if (!local_ok) {
@@ -32,17 +31,17 @@ DivergenceClass classify(const TracePoint& point, core::Dtype dtype,
   };
   const double floor = rounding_floor(kFewElements) * core::unit_roundoff(dtype);
   const double w = widening(samples);
-  if (within(kGlobalFactor * w * point.baseline_error + floor)) {
+  if (within(global_factor(direction) * w * point.baseline_error + floor)) {
     return DivergenceClass::kClean;
   }
   return within(kAccumulatedFactor * w * point.predicted_error) ? DivergenceClass::kAccumulated
                                                                 : DivergenceClass::kUnexplained;
 }
 
-void classify_all(std::span<TracePoint> trace, core::Dtype dtype,
+void classify_all(std::span<TracePoint> trace, core::Dtype dtype, Direction direction,
                   std::optional<std::int64_t> samples) {
   for (TracePoint& point : trace) {
-    point.divergence = classify(point, dtype, samples);
+    point.divergence = classify(point, dtype, direction, samples);
   }
 }
 

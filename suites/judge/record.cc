@@ -61,6 +61,10 @@ double Gate::headroom() const {
   return rhs > 0 ? lhs / rhs : std::numeric_limits<double>::infinity();
 }
 
+bool GradientPath::holds() const {
+  return agreeing > 0 && agreeing == expected.total() && agreeing == found.total();
+}
+
 bool Comparison::passed() const { return !gates.empty() && first_failed() == nullptr; }
 
 const Gate* Comparison::first_failed() const {

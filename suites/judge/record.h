@@ -115,6 +115,26 @@ struct TracePoint {
   DivergenceClass divergence = DivergenceClass::kClean;
 };
 
+/// How many parameters of a group have no gradient, one of exact zeros, and one other than zero.
+struct PathTally {
+  std::int64_t none = 0;
+  std::int64_t zero = 0;
+  std::int64_t non_zero = 0;
+
+  std::int64_t total() const { return none + zero + non_zero; }
+};
+
+/// One cell of the gradient-path grid: what a term of the loss does to parameters of one kind.
+struct GradientPath {
+  std::string loss;   // "LM loss"
+  std::string group;  // "routed experts"
+  PathTally expected;
+  PathTally found;
+  std::int64_t agreeing = 0;  // parameters whose own gradient is what was expected of it
+
+  bool holds() const;  // every parameter agrees, and there is at least one
+};
+
 /// Something that a run claims to exercise, and whether it did.
 struct Condition {
   std::string name;  // "index_topk < sequence length"
@@ -141,6 +161,7 @@ struct CaseRecord {
   std::vector<Comparison> comparisons;
   std::vector<SelectionSummary> selections;
   std::vector<TracePoint> trace;
+  std::vector<GradientPath> paths;
   std::vector<Condition> conditions;
 };
 

@@ -118,6 +118,17 @@ json to_json(const TracePoint& point) {
           {"divergence", to_string(point.divergence)}};
 }
 
+json to_json(const GradientPath& path) {
+  const auto tally = [](const PathTally& of) {
+    return json{{"none", of.none}, {"zero", of.zero}, {"non_zero", of.non_zero}};
+  };
+  return {{"loss", path.loss},
+          {"group", path.group},
+          {"expected", tally(path.expected)},
+          {"found", tally(path.found)},
+          {"agreeing", path.agreeing}};
+}
+
 json to_json(const Condition& condition) {
   return {{"name", condition.name},
           {"exercised", condition.exercised},
@@ -143,6 +154,7 @@ json to_json(const CaseRecord& record) {
           {"comparisons", array_of(record.comparisons)},
           {"selections", array_of(record.selections)},
           {"trace", array_of(record.trace)},
+          {"paths", array_of(record.paths)},
           {"conditions", array_of(record.conditions)}};
 }
 

@@ -9,8 +9,10 @@
 
 namespace sparity::judge {
 
-/// Of the form below; a reader accepts no other.
-inline constexpr std::string_view kRecordSchemaVersion = "1.0";
+/// Of the form below.
+inline constexpr std::string_view kRecordSchemaVersion = "1.1";
+/// The one before, which a reader accepts too: without `paths`.
+inline constexpr std::string_view kRecordSchemaBefore = "1.0";
 
 /// Keys are the members' names, plus `schema_version`; keys come in alphabetical order.
 /// Floating-point numbers are JSON numbers that read back to the same bits; NaN and infinities are
@@ -21,11 +23,13 @@ nlohmann::json to_json(const CaseRecord& record);
 nlohmann::json to_json(const Comparison& comparison);
 nlohmann::json to_json(const SelectionSummary& summary);
 nlohmann::json to_json(const TracePoint& point);
+nlohmann::json to_json(const GradientPath& path);
 nlohmann::json to_json(const Condition& condition);
 
 /// Strict: an unknown or missing field, a wrong type, another schema version, a gate whose `ok` is
-/// not what its two sides say, or a hexadecimal twin that differs throws (exit code 5) with
-/// `source`, the JSON pointer, what was expected and what was found.
+/// not what its two sides say, a hexadecimal twin that differs, or tallies of a path that don't
+/// count the same parameters throws (exit code 5) with `source`, the JSON pointer, what was
+/// expected and what was found.
 CaseRecord case_record_from_json(const nlohmann::json& document, const std::string& source);
 
 }  // namespace sparity::judge

@@ -1,7 +1,7 @@
 #include "src/core/dtype.h"
 #include "src/core/error.h"
-#include "src/core/json_fields.h"
 #include "suites/judge/gates.h"
+#include "suites/judge/json_members.h"
 #include "suites/judge/record_json.h"
 
 #include <fmt/format.h>
@@ -9,10 +9,8 @@
 
 #include <cmath>
 #include <cstdlib>
-#include <limits>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace sparity::judge {
@@ -21,135 +19,10 @@ namespace {
 
 using nlohmann::json;
 
-/// A number as record_json.cc writes it; nothing when it is none.
-std::optional<double> as_number(const json& value) {
-  if (value.is_number()) {
-    return value.get<double>();
-  }
-  if (value == "nan") {
-    return std::numeric_limits<double>::quiet_NaN();
-  }
-  if (value == "inf" || value == "-inf") {
-    const double infinity = std::numeric_limits<double>::infinity();
-    return value == "inf" ? infinity : -infinity;
-  }
-  return std::nullopt;
-}
-
-/// Members of one object, all of them needed and no others.
-class Members {
- public:
-  Members(const json& object, const std::string& source, const std::string& pointer)
-      : fields_(object, source, pointer), source_(source) {}
-
-  const json& need(std::string_view key) {
-    const json* value = fields_.find(key);
-    if (value == nullptr) {
-      fields_.fail(key, "a value", "nothing");
-    }
-    return *value;
-  }
-
-  double number(std::string_view key) {
-    const json& value = need(key);
-    const std::optional<double> result = as_number(value);
-    if (!result) {
-      fields_.fail(key, "a number, \"nan\", \"inf\" or \"-inf\"", value.type_name());
-    }
-    return *result;
-  }
-
-  std::int64_t integer(std::string_view key) {
-    need(key);
-    return fields_.integer(key, 0, std::numeric_limits<std::int64_t>::min(),
-                           std::numeric_limits<std::int64_t>::max());
-  }
-
-  std::uint64_t unsigned_integer(std::string_view key) {
-    const json& value = need(key);
-    if (!value.is_number_unsigned()) {
-      fields_.fail(key, "an unsigned integer", value.type_name());
-    }
-    return value.get<std::uint64_t>();
-  }
-
-  bool boolean(std::string_view key) {
-    need(key);
-    return fields_.boolean(key, false);
-  }
-
-  std::string text(std::string_view key) {
-    need(key);
-    return *fields_.text(key);
-  }
-
-  /// One of a closed set, by its name.
-  template <typename Value>
-  Value named(std::string_view key, std::optional<Value> (*from_string)(std::string_view),
-              std::string_view expected) {
-    const std::string name = text(key);
-    const std::optional<Value> value = from_string(name);
-    if (!value) {
-      fields_.fail(key, expected, name);
-    }
-    return *value;
-  }
-
-  const json& array(std::string_view key) {
-    const json& value = need(key);
-    if (!value.is_array()) {
-      fields_.fail(key, "an array", value.type_name());
-    }
-    return value;
-  }
-
-  template <typename Item>
-  std::vector<Item> items(std::string_view key,
-                          Item (*read)(const json&, const std::string&, const std::string&)) {
-    std::vector<Item> result;
-    for (const json& value : array(key)) {
-      result.push_back(read(value, source_, fmt::format("{}/{}", pointer(key), result.size())));
-    }
-    return result;
-  }
-
-  std::vector<std::int64_t> integers(std::string_view key) {
-    std::vector<std::int64_t> result;
-    for (const json& value : array(key)) {
-      const bool wide = value.is_number_unsigned() &&
-                        value.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max();
-      if (!value.is_number_integer() || wide) {
-        fields_.fail(key, "64-bit integers", value.dump());
-      }
-      result.push_back(value.get<std::int64_t>());
-    }
-    return result;
-  }
-
-  std::string pointer(std::string_view key) const { return fields_.pointer(key); }
-
-  [[noreturn]] void fail(std::string_view key, std::string_view expected,
-                         std::string_view found) const {
-    fields_.fail(key, expected, found);
-  }
-
-  void finish() const {
-    const std::vector<std::string> left = fields_.unread();
-    if (!left.empty()) {
-      SPARITY_FAIL_INPUT(
-          fmt::format("{}: {}: expected no such member, found one", source_, left.front()));
-    }
-  }
-
- private:
-  core::JsonFields fields_;
-  std::string source_;
-};
-
 bool same_number(double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); }
 
 /// The number under `key`, which its hexadecimal twin must confirm.
-double twin_number(Members& members, const std::string& key) {
+double twin_number(JsonMembers& members, const std::string& key) {
   const double value = members.number(key);
   const std::string twin = members.text(key + "_hex");
   char* end = nullptr;
@@ -161,7 +34,7 @@ double twin_number(Members& members, const std::string& key) {
 }
 
 Gate read_gate(const json& object, const std::string& source, const std::string& pointer) {
-  Members members(object, source, pointer);
+  JsonMembers members(object, source, pointer);
   const double lhs = twin_number(members, "lhs");
   const double rhs = twin_number(members, "rhs");
   const bool ok = members.boolean("ok");
@@ -176,7 +49,7 @@ Gate read_gate(const json& object, const std::string& source, const std::string&
 }
 
 WorstElement read_worst(const json& object, const std::string& source, const std::string& pointer) {
-  Members members(object, source, pointer);
+  JsonMembers members(object, source, pointer);
   WorstElement element{.index = members.integers("index"),
                        .candidate = members.number("candidate"),
                        .baseline = members.number("baseline"),
@@ -189,7 +62,7 @@ WorstElement read_worst(const json& object, const std::string& source, const std
 
 MagnitudeBucket read_bucket(const json& object, const std::string& source,
                             const std::string& pointer) {
-  Members members(object, source, pointer);
+  JsonMembers members(object, source, pointer);
   const MagnitudeBucket bucket{.from = members.number("from"),
                                .to = members.number("to"),
                                .count = members.integer("count"),
@@ -212,7 +85,7 @@ std::optional<ErrorMap> read_map(const json& object, const std::string& source,
   if (object.is_null()) {
     return std::nullopt;
   }
-  Members members(object, source, pointer);
+  JsonMembers members(object, source, pointer);
   ErrorMap map{.rows = members.integer("rows"),
                .columns = members.integer("columns"),
                .cells = members.items("cells", read_cell)};
@@ -229,7 +102,7 @@ std::optional<ErrorMap> read_map(const json& object, const std::string& source,
 
 Comparison read_comparison(const json& object, const std::string& source,
                            const std::string& pointer) {
-  Members members(object, source, pointer);
+  JsonMembers members(object, source, pointer);
   Comparison comparison;
   comparison.tensor = members.text("tensor");
   comparison.dtype = members.named("dtype", core::dtype_from_string, "a dtype");
@@ -250,7 +123,7 @@ Comparison read_comparison(const json& object, const std::string& source,
 
 SelectionSummary read_selection(const json& object, const std::string& source,
                                 const std::string& pointer) {
-  Members members(object, source, pointer);
+  JsonMembers members(object, source, pointer);
   SelectionSummary summary{.tensor = members.text("tensor"),
                            .rows = members.integer("rows"),
                            .selected = members.integer("selected"),
@@ -276,7 +149,7 @@ std::optional<DivergenceClass> divergence_from_string(std::string_view name) {
 }
 
 TracePoint read_point(const json& object, const std::string& source, const std::string& pointer) {
-  Members members(object, source, pointer);
+  JsonMembers members(object, source, pointer);
   TracePoint point{
       .tensor = members.text("tensor"),
       .local_headroom = members.number("local_headroom"),
@@ -288,9 +161,38 @@ TracePoint read_point(const json& object, const std::string& source, const std::
   return point;
 }
 
+PathTally read_tally(JsonMembers& path, std::string_view key, const std::string& source) {
+  JsonMembers members(path.need(key), source, path.pointer(key));
+  constexpr std::int64_t kMost = 1'000'000'000;  // parameters: sums of them stay integers
+  const PathTally tally{.none = members.count("none", kMost),
+                        .zero = members.count("zero", kMost),
+                        .non_zero = members.count("non_zero", kMost)};
+  members.finish();
+  return tally;
+}
+
+GradientPath read_path(const json& object, const std::string& source, const std::string& pointer) {
+  JsonMembers members(object, source, pointer);
+  const GradientPath path{.loss = members.text("loss"),
+                          .group = members.text("group"),
+                          .expected = read_tally(members, "expected", source),
+                          .found = read_tally(members, "found", source),
+                          .agreeing = members.count("agreeing")};
+  const std::int64_t parameters = path.expected.total();
+  if (path.found.total() != parameters) {
+    members.fail("found", fmt::format("{} parameters, as expected of", parameters),
+                 std::to_string(path.found.total()));
+  }
+  if (path.agreeing > parameters) {
+    members.fail("agreeing", fmt::format("at most {}", parameters), std::to_string(path.agreeing));
+  }
+  members.finish();
+  return path;
+}
+
 Condition read_condition(const json& object, const std::string& source,
                          const std::string& pointer) {
-  Members members(object, source, pointer);
+  JsonMembers members(object, source, pointer);
   Condition condition{.name = members.text("name"),
                       .exercised = members.boolean("exercised"),
                       .required = members.boolean("required"),
@@ -302,9 +204,9 @@ Condition read_condition(const json& object, const std::string& source,
 }  // namespace
 
 CaseRecord case_record_from_json(const json& document, const std::string& source) {
-  Members members(document, source, "");
+  JsonMembers members(document, source, "");
   const std::string version = members.text("schema_version");
-  if (version != kRecordSchemaVersion) {
+  if (version != kRecordSchemaVersion && version != kRecordSchemaBefore) {
     members.fail("schema_version", kRecordSchemaVersion, version);
   }
   CaseRecord record;
@@ -324,6 +226,9 @@ CaseRecord case_record_from_json(const json& document, const std::string& source
   record.comparisons = members.items("comparisons", read_comparison);
   record.selections = members.items("selections", read_selection);
   record.trace = members.items("trace", read_point);
+  if (version != kRecordSchemaBefore) {
+    record.paths = members.items("paths", read_path);
+  }
   record.conditions = members.items("conditions", read_condition);
   members.finish();
   return record;

@@ -51,6 +51,7 @@ CaseRecord full_record() {
   record.trace.push_back({.tensor = "layers.0",
                           .local_headroom = std::numeric_limits<double>::infinity(),
                           .divergence = DivergenceClass::kBug});
+  record.paths.push_back({"LM loss", "head", {.non_zero = 2}, {.zero = 1, .non_zero = 1}, 1});
   record.conditions.push_back({.name = "YaRN live", .exercised = true, .detail = "53 > 24"});
   settle(record);
   return record;
@@ -121,7 +122,20 @@ TEST(RecordJson, EveryMissingUnknownOrForgedFieldIsRefused) {
   EXPECT_TRUE(refused([](json& bad) { bad["comparisons"][1]["gates"][3]["lhs_hex"] = "0x0p+0"; }));
   EXPECT_TRUE(refused([](json& bad) { bad["comparisons"][1]["error_map"]["rows"] = 1; }));
   EXPECT_TRUE(refused([](json& bad) { bad["comparisons"][0]["shape"][0] = 1.5; }));
+  EXPECT_TRUE(refused([](json& bad) { bad["paths"][0]["agreeing"] = 3; }));
+  EXPECT_TRUE(refused([](json& bad) { bad["paths"][0]["found"]["none"] = 1; }));
+  EXPECT_TRUE(refused([](json& bad) { bad["paths"][0]["found"]["zero"] = -1; }));
   EXPECT_FALSE(refused([](json&) {}));
+}
+
+TEST(RecordJson, OfTheVersionBeforeIsReadWithoutPaths) {
+  json before = to_json(full_record());
+  before["schema_version"] = "1.0";
+  EXPECT_THROW(case_record_from_json(before, "test"), core::Error);
+  before.erase("paths");
+  const CaseRecord record = case_record_from_json(before, "test");
+  EXPECT_TRUE(record.paths.empty());
+  EXPECT_EQ(record.conditions.size(), 1U);
 }
 
 TEST(Journal, HoldsEveryRecordInOrder) {

@@ -208,6 +208,16 @@ TEST(Divergence, ClassesSeparateBugsFromAccumulation) {
   EXPECT_EQ(classify_f32(std::nan(""), 1e-9), DivergenceClass::kBug);
 }
 
+TEST(Divergence, GradientsMayBeThreeTimesTheBaseline) {
+  const TracePoint point{.tensor = "grad.x",
+                         .local_headroom = 0.5,
+                         .free_error = 2.9e-6,
+                         .baseline_error = 1e-6,
+                         .predicted_error = 1e-6};
+  EXPECT_EQ(classify(point, core::Dtype::kF32), DivergenceClass::kUnexplained);
+  EXPECT_EQ(classify(point, core::Dtype::kF32, Direction::kBackward), DivergenceClass::kClean);
+}
+
 TEST(Divergence, H8TheFirstDivergenceIsTheEarliestLocalFailure) {
   std::vector<TracePoint> trace(4);
   for (std::size_t i = 0; i < trace.size(); ++i) {

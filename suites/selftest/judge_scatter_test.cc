@@ -216,9 +216,9 @@ TEST(Scatter, TheLayerChartWidensByTheSameFactor) {
   point.predicted_error = 0.01;
   point.free_error = 0.04;
   EXPECT_EQ(classify(point, Dtype::kF32), DivergenceClass::kUnexplained);
-  EXPECT_EQ(classify(point, Dtype::kF32, 5), DivergenceClass::kClean);
+  EXPECT_EQ(classify(point, Dtype::kF32, Direction::kForward, 5), DivergenceClass::kClean);
   point.free_error = 0.4;
-  EXPECT_EQ(classify(point, Dtype::kF32, 5), DivergenceClass::kUnexplained);
+  EXPECT_EQ(classify(point, Dtype::kF32, Direction::kForward, 5), DivergenceClass::kUnexplained);
 }
 
 TEST(Conditions, OneDrawnGainOfOneIsNoAlarmAndANormOfOnesIs) {

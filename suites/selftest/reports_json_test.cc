@@ -20,7 +20,7 @@ using selftest::failing_report;
 
 const json& schema() {
   static const json kSchema = core::read_json(
-      std::filesystem::path(SPARITY_SOURCE_DIR) / "reports/schema/report-1.0.schema.json",
+      std::filesystem::path(SPARITY_SOURCE_DIR) / "reports/schema/report-1.1.schema.json",
       {.max_depth = 16});
   return kSchema;
 }
@@ -175,6 +175,23 @@ TEST(ReportJson, OtherVersionsUnknownVerdictsAndWaiversAreRefused) {
     EXPECT_FALSE(valid(mutated)) << place;
     EXPECT_TRUE(read_refuses(mutated)) << place;
   }
+}
+
+TEST(ReportJson, OfTheVersionBeforeIsReadAndRenderedAgain) {
+  json before = small_document();
+  before["schema_version"] = "1.0";
+  for (json& record : before["cases"]) {
+    record["schema_version"] = "1.0";
+    record.erase("paths");
+  }
+  const json old_schema = core::read_json(
+      std::filesystem::path(SPARITY_SOURCE_DIR) / "reports/schema/report-1.0.schema.json",
+      {.max_depth = 16});
+  EXPECT_TRUE(schema_violations(old_schema, before).empty());
+  EXPECT_FALSE(valid(before));
+  const json now = to_json(report_from_json(before, "report.json"));
+  EXPECT_TRUE(valid(now));
+  EXPECT_EQ(now.at("schema_version"), "1.1");
 }
 
 TEST(ReportJson, SuiteListedTwiceIsRefused) {

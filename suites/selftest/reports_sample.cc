@@ -84,6 +84,10 @@ Report failing_report() {
       {"layers.1.self_attn.indexer.q", 4200, 0.3, 1e-8, 0.3, judge::DivergenceClass::kBug}};
   record.selections = {
       {"layers.1.self_attn.indexer.topk_indices", 90, 1000, 3, 4, 1, 0, 41.0, 3.0}};
+  record.paths = {
+      {"LM loss", "head", {.non_zero = 1}, {.non_zero = 1}, 1},
+      {"LM loss", "routed experts", {.zero = 3, .non_zero = 33}, {.zero = 4, .non_zero = 32}, 35},
+      {"LM loss", "indexer projections", {.none = 12}, {.none = 12}, 12}};
   record.conditions = {{"index_topk < sequence length", true, true, "12 < 53"},
                        {"padded rows", false, false, "none"}};
   record.verdict = judge::Verdict::kHarnessFault;
@@ -137,6 +141,10 @@ Report report_made_of(const std::string& text) {
     }
     for (judge::TracePoint& point : record.trace) {
       point.tensor = text;
+    }
+    for (judge::GradientPath& path : record.paths) {
+      path.loss = text;
+      path.group = text;
     }
     for (judge::Condition& condition : record.conditions) {
       condition.name = text;

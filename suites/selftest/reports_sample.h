@@ -20,8 +20,9 @@ judge::CaseRecord sample_case(const reports::SuiteId& id, const std::string& nam
 reports::Report passing_report();
 
 /// The same with indexer/bfloat16's second case diverging at layers.1.self_attn.indexer.q, a trace,
-/// a selection with a flip, a condition that was not exercised and did not have to be, a skipped
-/// suite, and a known mistake whose place is "indexer.q".
+/// a selection with a flip, gradient paths of which one is not as expected, a condition that was
+/// not exercised and did not have to be, a skipped suite, and a known mistake whose place is
+/// "indexer.q".
 reports::Report failing_report();
 
 /// What a tensor's name may hold: quotes, tags, an ANSI escape, a bidirectional override, a NUL, a

@@ -1,0 +1,115 @@
+#include "suites/cases/gradient_paths.h"
+
+#include "src/tensors/recorder.h"
+#include "suites/cases/case.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string_view>
+
+namespace sparity::cases {
+
+namespace {
+
+using core::ParameterRole;
+
+std::string_view words(Arrival arrival) {
+  switch (arrival) {
+    case Arrival::kNone:
+      return "no gradient";
+    case Arrival::kZero:
+      return "a gradient of exact zeros";
+    case Arrival::kNonZero:
+      return "a gradient other than zero";
+  }
+  return "";
+}
+
+/// A row's heading in the grid.
+std::string_view group_of(ParameterRole role) {
+  switch (role) {
+    case ParameterRole::kEmbedding:
+      return "embedding";
+    case ParameterRole::kHead:
+      return "head";
+    case ParameterRole::kNormGain:
+      return "norm gains";
+    case ParameterRole::kAttention:
+      return "attention projections";
+    case ParameterRole::kIndexer:
+      return "indexer projections";
+    case ParameterRole::kIndexerNormGain:
+      return "indexer norm gains";
+    case ParameterRole::kIndexerNormBias:
+      return "indexer norm biases";
+    case ParameterRole::kRouter:
+      return "routers";
+    case ParameterRole::kRouterBias:
+      return "router biases";
+    case ParameterRole::kMlp:
+      return "dense MLPs";
+    case ParameterRole::kExpert:
+      return "routed experts";
+    case ParameterRole::kSharedExpert:
+      return "shared experts";
+  }
+  return "";
+}
+
+Arrival arrival_at(const std::string& parameter, const BackwardTrace& run) {
+  const auto found = run.parameters.find(parameter);
+  if (found == run.parameters.end()) {
+    return Arrival::kNone;
+  }
+  // NaN is not zero either.
+  return found->second.ne(0).any().item<bool>() ? Arrival::kNonZero : Arrival::kZero;
+}
+
+void count(judge::PathTally& tally, Arrival arrival) {
+  switch (arrival) {
+    case Arrival::kNone:
+      ++tally.none;
+      break;
+    case Arrival::kZero:
+      ++tally.zero;
+      break;
+    case Arrival::kNonZero:
+      ++tally.non_zero;
+      break;
+  }
+}
+
+/// The cell of `loss` and `group`, new where there was none.
+judge::GradientPath& cell_of(judge::CaseRecord& record, const std::string& loss,
+                             std::string_view group) {
+  const auto found = std::ranges::find_if(record.paths, [&](const judge::GradientPath& path) {
+    return path.loss == loss && path.group == group;
+  });
+  if (found != record.paths.end()) {
+    return *found;
+  }
+  judge::GradientPath& cell = record.paths.emplace_back();
+  cell.loss = loss;
+  cell.group = group;
+  return cell;
+}
+
+}  // namespace
+
+void judge_paths(const SuiteContext& context, const std::string& loss, const BackwardTrace& run,
+                 const ExpectedArrival& expected, judge::CaseRecord& record) {
+  for (const core::ParameterSpec& parameter : context.checkpoint().manifest.parameters()) {
+    const Arrival wanted = expected(parameter);
+    const Arrival found = arrival_at(parameter.name, run);
+    record.comparisons.push_back(
+        claim_holds(tensors::gradient_name(parameter.name), found == wanted,
+                    fmt::format("{}: expected {}, found {}", loss, words(wanted), words(found))));
+    judge::GradientPath& cell = cell_of(record, loss, group_of(parameter.role));
+    count(cell.expected, wanted);
+    count(cell.found, found);
+    cell.agreeing += found == wanted ? 1 : 0;
+  }
+}
+
+}  // namespace sparity::cases

@@ -1,0 +1,22 @@
+#pragma once
+
+#include "src/core/tensor_manifest.h"
+#include "suites/cases/gradients.h"
+
+#include <functional>
+#include <string>
+
+namespace sparity::cases {
+
+/// What arrives at a parameter on the way back. No gradient is not a gradient of zeros.
+enum class Arrival { kNone, kZero, kNonZero };
+
+/// What a term of the loss is expected to leave at a parameter.
+using ExpectedArrival = std::function<Arrival(const core::ParameterSpec&)>;
+
+/// Judges what `run` left at every parameter of the manifest, one comparison each, and adds the row
+/// `loss` of the gradient-path grid to `record.paths`: one cell for each role of parameters.
+void judge_paths(const SuiteContext& context, const std::string& loss, const BackwardTrace& run,
+                 const ExpectedArrival& expected, judge::CaseRecord& record);
+
+}  // namespace sparity::cases
