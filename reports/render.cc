@@ -1,9 +1,14 @@
 #include "reports/render.h"
 
 #include "reports/html.h"
+#include "reports/html_performance.h"
 #include "reports/junit.h"
+#include "reports/performance_json.h"
 #include "reports/report_json.h"
 #include "src/core/file_io.h"
+#include "src/core/strict_json.h"
+
+#include <nlohmann/json.hpp>
 
 namespace sparity::reports {
 
@@ -21,6 +26,16 @@ Rendered render(const std::filesystem::path& report_json) {
 Rendered write_all(const Report& report, const std::filesystem::path& folder) {
   write_report(report, folder / "report.json");
   return render(report, folder);
+}
+
+std::filesystem::path render_performance(const std::vector<std::filesystem::path>& files) {
+  Performance performance;
+  for (const std::filesystem::path& file : files) {
+    add_performance(core::read_json(file), file.string(), performance);
+  }
+  const std::filesystem::path page = files.at(0).parent_path() / "performance.html";
+  core::write_file_atomically(page, performance_page(performance));
+  return page;
 }
 
 }  // namespace sparity::reports

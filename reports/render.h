@@ -3,6 +3,7 @@
 #include "reports/report.h"
 
 #include <filesystem>
+#include <vector>
 
 namespace sparity::reports {
 
@@ -22,5 +23,9 @@ Rendered render(const std::filesystem::path& report_json);
 /// between two of them leaves each file whole, old or new; report.json is never older than the
 /// others.
 Rendered write_all(const Report& report, const std::filesystem::path& folder);
+
+/// Reads files of performance figures, at most one of each kind (performance_json.h), and writes
+/// performance.html beside the first of them, atomically. Returns where it lies.
+std::filesystem::path render_performance(const std::vector<std::filesystem::path>& files);
 
 }  // namespace sparity::reports

@@ -1,13 +1,24 @@
 #include "src/model/block.h"
 
 #include "src/core/fault.h"
+#include "src/core/profile_scope.h"
 #include "src/tensors/at_dtype.h"
 
 #include <algorithm>
 
 namespace sparity::model {
 
+namespace {
+
+at::Tensor dense_mlp(const at::Tensor& x, const ops::MlpWeights& weights) {
+  const core::ProfileScope scope("dense MLP");
+  return ops::mlp(x, weights);
+}
+
+}  // namespace
+
 ops::NormedResidual norm_stream(const LayerState& state, const at::Tensor& gain, double eps) {
+  const core::ProfileScope scope("norms");
   if (!state.residual.defined()) {
     return {ops::rms_norm(state.hidden, gain, eps), state.hidden};
   }
@@ -77,12 +88,12 @@ LayerState Block::forward(const LayerState& state, const ForwardContext& context
   const at::Tensor& residual =
       core::planted(core::Fault::kF61ResidualFromNorm) ? before.normed : before.residual;
   const ops::NormedResidual after =
-      ops::add_rms_norm(attended, residual, post_attention_layernorm, eps);
+      norm_stream({attended, residual}, post_attention_layernorm, eps);
   const at::Tensor x = probe("post_attention_layernorm", after.normed);
   const auto* moe = std::get_if<Moe>(&mlp);
   const at::Tensor hidden =
       probe("mlp", moe != nullptr ? moe->forward(x, context, probe, losses)
-                                  : ops::mlp(x, std::get<ops::MlpWeights>(mlp)));
+                                  : dense_mlp(x, std::get<ops::MlpWeights>(mlp)));
   return {hidden, after.residual};
 }
 

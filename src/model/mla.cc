@@ -1,6 +1,7 @@
 #include "src/model/mla.h"
 
 #include "src/core/fault.h"
+#include "src/core/profile_scope.h"
 #include "src/ops/attention.h"
 #include "src/ops/indexer.h"
 #include "src/ops/indexer_kl.h"
@@ -27,6 +28,7 @@ std::int64_t rope_offset(const core::ModelConfig& config) {
 
 /// q [B, S, H, Dqk] with its rope slice rotated.
 at::Tensor rotate_queries(const at::Tensor& q, const ForwardContext& context) {
+  const core::ProfileScope scope("rope");
   const std::int64_t rope = context.config.qk_rope_head_dim;
   const std::int64_t begin = rope_offset(context.config);
   const std::int64_t end = begin + rope;
@@ -39,6 +41,7 @@ at::Tensor rotate_keys(const at::Tensor& k_rot, const ForwardContext& context) {
   if (planted(Fault::kF03aRopeQueryOnly)) {
     return k_rot;
   }
+  const core::ProfileScope scope("rope");
   const ops::RotaryTable table = planted(Fault::kF03cPositionsPlusOne)
                                      ? ops::RotaryTable{context.table.cos_sin.roll(-1, 1)}
                                      : context.table;
@@ -61,7 +64,13 @@ ops::IndexerKl teach(const ops::IndexOperands& index, const ops::KlTeacher& teac
       target = probe("kl_target", ops::kl_target(teacher, context.mask, options));
     }
   }
-  return ops::indexer_kl(index, teacher, context.mask, options, target);
+  return core::profiled(
+      "KL loss", [&] { return ops::indexer_kl(index, teacher, context.mask, options, target); });
+}
+
+at::Tensor latent_norm(const at::Tensor& x, const at::Tensor& gain) {
+  const core::ProfileScope scope("norms");
+  return ops::rms_norm(x, gain, kLatentNormEps);
 }
 
 }  // namespace
@@ -79,6 +88,7 @@ Indexer Indexer::bind(const tensors::WeightStore& weights, const std::string& pr
 ops::IndexOperands Indexer::operands(const at::Tensor& x, const at::Tensor& q_latent,
                                      const ForwardContext& context,
                                      const tensors::Probe& probe) const {
+  const core::ProfileScope scope("indexer projections");
   const std::int64_t heads = context.config.index_n_heads;
   const std::int64_t dim = context.config.index_head_dim;
   const at::Tensor q = ops::linear(q_latent, wq_b).view({x.size(0), x.size(1), heads, dim});
@@ -97,8 +107,10 @@ at::Tensor Indexer::select(const ops::IndexOperands& operands, const ForwardCont
     scored.q = ops::hadamard(operands.q);
     scored.k = ops::hadamard(operands.k);
   }
-  const at::Tensor chosen =
-      ops::select_keys(scored, context.mask, context.config.index_topk, probe);
+  // One operation: scores exist tile by tile, and each tile goes into the choice at once.
+  const at::Tensor chosen = core::profiled("index scores and top-k", [&] {
+    return ops::select_keys(scored, context.mask, context.config.index_topk, probe);
+  });
   const at::Tensor selected = probe("topk_indices", chosen);
   return selected.is_same(chosen) ? chosen : ops::keep_visible(selected, context.mask);
 }
@@ -147,12 +159,13 @@ at::Tensor Mla::forward(const at::Tensor& x, const ForwardContext& context,
   const std::int64_t tokens = x.size(1);
   const std::int64_t rank = config.kv_lora_rank;
   const tensors::Probe inner = probe.scope("self_attn");
+  const core::ProfileScope scope("attention projections");
 
-  const at::Tensor q_latent = inner(
-      "q_a_layernorm", ops::rms_norm(ops::linear(x, q_a_proj), q_a_layernorm, kLatentNormEps));
+  const at::Tensor q_latent =
+      inner("q_a_layernorm", latent_norm(ops::linear(x, q_a_proj), q_a_layernorm));
   const at::Tensor kv_a = ops::linear(x, kv_a_proj_with_mqa);
-  const at::Tensor kv = inner(
-      "kv_a_layernorm", ops::rms_norm(kv_a.narrow(-1, 0, rank), kv_a_layernorm, kLatentNormEps));
+  const at::Tensor kv =
+      inner("kv_a_layernorm", latent_norm(kv_a.narrow(-1, 0, rank), kv_a_layernorm));
   const at::Tensor q_flat = ops::linear(q_latent, q_b_proj);
   const at::Tensor q = inner(
       "q",
@@ -171,8 +184,10 @@ at::Tensor Mla::forward(const at::Tensor& x, const ForwardContext& context,
   };
   const Indexed indexed = index(x, q_latent, context, inner.scope("indexer"));
   const bool sparse = context.attention == core::AttentionMode::kSparse;
-  const ops::AttentionResult attention = sparse ? ops::sparse_attention(operands, indexed.selected)
-                                                : ops::dense_attention(operands, context.mask);
+  const ops::AttentionResult attention = core::profiled("attention", [&] {
+    return sparse ? ops::sparse_attention(operands, indexed.selected)
+                  : ops::dense_attention(operands, context.mask);
+  });
   inner("lse", attention.lse);
   at::Tensor output = inner("attn_output", attention.output);
   if (planted(Fault::kF26LmGradientReachesIndexer)) {

@@ -1,6 +1,7 @@
 #include "src/model/model.h"
 
 #include "src/core/fault.h"
+#include "src/core/profile_scope.h"
 #include "src/model/layer_call.h"
 #include "src/ops/linear.h"
 #include "src/tensors/at_dtype.h"
@@ -27,7 +28,9 @@ std::shared_ptr<const ForwardContext> Model::context_for(const tensors::Inputs& 
 ForwardResult Model::run(const tensors::Inputs& inputs, const ForwardOptions& options,
                          const tensors::Probe& probe) const {
   const std::shared_ptr<const ForwardContext> context = context_for(inputs, options);
-  LayerState state{probe("embed_tokens", ops::embedding(inputs.input_ids, embed_tokens_)), {}};
+  const at::Tensor embedded =
+      core::profiled("embedding", [&] { return ops::embedding(inputs.input_ids, embed_tokens_); });
+  LayerState state{probe("embed_tokens", embedded), {}};
   ForwardResult result;
   for (std::int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
     const LayerCall call{layers_[static_cast<std::size_t>(layer)], layer, context};
@@ -39,6 +42,7 @@ ForwardResult Model::run(const tensors::Inputs& inputs, const ForwardOptions& op
     state.residual.reset();
   }
   const ops::NormedResidual normed = norm_stream(state, norm_, config_.rms_norm_eps);
+  const core::ProfileScope scope("head");
   result.logits = probe("logits", ops::wide_linear(probe("norm", normed.normed), lm_head_));
   return result;
 }

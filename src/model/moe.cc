@@ -1,5 +1,6 @@
 #include "src/model/moe.h"
 
+#include "src/core/profile_scope.h"
 #include "src/ops/balance.h"
 #include "src/ops/moe.h"
 #include "src/ops/router.h"
@@ -31,16 +32,22 @@ Moe Moe::bind(const tensors::WeightStore& weights, const std::string& prefix,
 at::Tensor Moe::forward(const at::Tensor& x, const ForwardContext& context,
                         const tensors::Probe& probe, LayerLosses& losses) const {
   const tensors::Probe inner = probe.scope("mlp");
-  const ops::Routing routing =
-      ops::route(x, gate_weight, e_score_correction_bias, context.config, inner.scope("gate"));
+  const ops::Routing routing = core::profiled("router", [&] {
+    return ops::route(x, gate_weight, e_score_correction_bias, context.config, inner.scope("gate"));
+  });
   if (context.objective.wants_balance()) {
     const at::Tensor& tokens = context.mask.token_mask();
     losses.balance =
         ops::balance_loss(routing.scores, routing.indices, tokens, context.objective.balance);
     losses.load = ops::expert_load(routing.indices, tokens, context.config.n_routed_experts);
   }
-  const at::Tensor routed = inner("experts", ops::routed_experts(x, routing, experts));
-  const at::Tensor shared = inner("shared_experts", ops::mlp(x, shared_experts));
+  const at::Tensor routed = inner("experts", core::profiled("routed experts", [&] {
+                                    return ops::routed_experts(x, routing, experts);
+                                  }));
+  const at::Tensor shared =
+      inner("shared_experts",
+            core::profiled("shared experts", [&] { return ops::mlp(x, shared_experts); }));
+  const core::ProfileScope scope("expert sum");
   return routed.add(shared.to(routed.scalar_type())).to(x.scalar_type());
 }
 

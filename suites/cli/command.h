@@ -18,6 +18,7 @@ void add_run(CLI::App& app, Action& action);
 void add_compare(CLI::App& app, Action& action);
 void add_init(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
+void add_bench(CLI::App& app, Action& action);
 void add_report(CLI::App& app, Action& action);
 void add_selfcheck(CLI::App& app, Action& action);
 void add_doctor(CLI::App& app, Action& action);

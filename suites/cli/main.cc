@@ -58,6 +58,7 @@ int main(int argc, char** argv) {
   sparity::cli::add_compare(app, action);
   sparity::cli::add_init(app, action);
   sparity::cli::add_inspect(app, action);
+  sparity::cli::add_bench(app, action);
   sparity::cli::add_report(app, action);
   sparity::cli::add_selfcheck(app, action);
   sparity::cli::add_doctor(app, action);

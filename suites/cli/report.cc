@@ -1,29 +1,53 @@
 #include "reports/assessment.h"
+#include "reports/performance_json.h"
 #include "reports/render.h"
 #include "reports/report_json.h"
+#include "src/core/strict_json.h"
 #include "suites/cli/command.h"
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <string>
+#include <vector>
 
 namespace sparity::cli {
 
+namespace {
+
+bool holds_performance(const std::string& path) {
+  constexpr core::JsonLimits kLimits = {.max_depth = 12, .max_values = 20'000'000};
+  return reports::is_performance(core::read_json(path, kLimits));
+}
+
+core::ExitCode render(const std::vector<std::string>& files) {
+  if (holds_performance(files.front())) {
+    fmt::print("{}\n", reports::render_performance({files.begin(), files.end()}).string());
+    return core::ExitCode::kPass;
+  }
+  SPARITY_CHECK_INPUT(files.size() == 1,
+                      fmt::format("{}: expected performance figures, as other files beside it are "
+                                  "given, found none",
+                                  files.front()));
+  const reports::Rendered rendered = reports::render(files.front());
+  fmt::print("{}\n{}\n", rendered.html.string(), rendered.junit.string());
+  return core::ExitCode::kPass;
+}
+
+}  // namespace
+
 void add_report(CLI::App& app, Action& action) {
-  CLI::App& command = *app.add_subcommand("report", "Work with reports that check wrote");
+  CLI::App& command = *app.add_subcommand("report", "Work with reports and figures as pages");
   command.require_subcommand(1);
-  const auto path = std::make_shared<std::string>();
-  CLI::App& render = *command.add_subcommand(
-      "render", "Write index.html and junit.xml beside a report.json again");
-  render.add_option("REPORT", *path, "report.json")->required();
-  render.footer(example("sparity report render sparity-report/report.json"));
-  render.callback([path, &action] {
-    action = [path] {
-      const reports::Rendered rendered = reports::render(*path);
-      fmt::print("{}\n{}\n", rendered.html.string(), rendered.junit.string());
-      return core::ExitCode::kPass;
-    };
-  });
+  const auto files = std::make_shared<std::vector<std::string>>();
+  CLI::App& render_command = *command.add_subcommand(
+      "render",
+      "Write index.html and junit.xml beside a report.json again, or performance.html beside "
+      "figures of bench and against_transformers.py");
+  render_command.add_option("FILE", *files, "report.json, or up to two files of figures")
+      ->required();
+  render_command.footer(example("sparity report render sparity-report/report.json"));
+  render_command.callback([files, &action] { action = [files] { return render(*files); }; });
 }
 
 }  // namespace sparity::cli
