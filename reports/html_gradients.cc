@@ -35,7 +35,7 @@ struct Parameter {
 /// Whether the judge measured an error there: claims of bits or paths have none.
 bool is_measured(const judge::Comparison& comparison) {
   return std::ranges::any_of(comparison.gates,
-                             [](const judge::Gate& gate) { return gate.name.starts_with('G'); });
+                             [](const judge::Gate& gate) { return gate.name == "G1"; });
 }
 
 bool is_parameter(std::string_view name) {
@@ -67,16 +67,23 @@ std::vector<Parameter> parameters_of(const Report& report) {
   return parameters;
 }
 
-std::string table_html(const Page& page, const std::vector<Parameter>& parameters) {
-  constexpr std::size_t kMostRows = 400;
+/// The suite runs that say something of a parameter, in the report's order.
+std::vector<SuiteId> runs_of(const Report& report, const std::vector<Parameter>& parameters) {
   std::vector<SuiteId> runs;
-  for (const Parameter& parameter : parameters) {
-    for (const auto& [suite, closest] : parameter.runs) {
-      if (std::ranges::find(runs, suite) == runs.end()) {
-        runs.push_back(suite);
-      }
+  for (const judge::CaseRecord& record : report.cases) {
+    const SuiteId run{record.suite, record.dtype, record.device};
+    if (std::ranges::find(runs, run) == runs.end() &&
+        std::ranges::any_of(
+            parameters, [&](const Parameter& parameter) { return parameter.runs.contains(run); })) {
+      runs.push_back(run);
     }
   }
+  return runs;
+}
+
+std::string table_html(const Page& page, const std::vector<Parameter>& parameters) {
+  constexpr std::size_t kMostRows = 400;
+  const std::vector<SuiteId> runs = runs_of(page.report, parameters);
   std::vector<Table::Column> columns = {{"Parameter"}};
   for (const SuiteId& run : runs) {
     columns.push_back({name_html(label(run))});

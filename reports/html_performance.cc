@@ -25,7 +25,8 @@ std::string data_html(double value, std::string_view text) {
 }
 
 std::string milliseconds(double seconds) {
-  return data_html(seconds, fmt::format("{:.{}f} ms", seconds * 1e3, seconds < 0.1 ? 2 : 0));
+  const double value = seconds * 1e3;
+  return data_html(seconds, fmt::format("{:.{}f} ms", value, value < 10 ? 2 : value < 100 ? 1 : 0));
 }
 
 std::string mebibytes(std::int64_t bytes) {
@@ -44,7 +45,8 @@ std::string bar_html(const std::vector<std::pair<std::string_view, double>>& par
       R"(<rect class="track" width="100" height="10"/>)";
   double left = 0;
   for (const auto& [style, share] : parts) {
-    const double width = std::clamp(100 * share, 0.0, std::max(100 - left, 0.0));
+    const double width =
+        std::isnan(share) ? 0 : std::clamp(100 * share, 0.0, std::max(100 - left, 0.0));
     out += fmt::format(R"(<rect class="{}" x="{:.1f}" width="{:.1f}" height="10"/>)", style, left,
                        width);
     left += width;
@@ -162,6 +164,8 @@ std::string roofline_html(double flops, double seconds, double peak) {
   return with_bar({{"within", share}}, percent(share));
 }
 
+std::string op_seconds(double seconds) { return seconds > 0 ? milliseconds(seconds) : "–"; }
+
 std::string ops_section(const BenchRun& bench) {
   if (bench.ops.empty()) {
     return {};
@@ -179,13 +183,12 @@ std::string ops_section(const BenchRun& bench) {
                                        {"Share of the roofline"}});
   const auto row = [&](const std::string& name, const OpTime& op, bool bar) {
     const std::string share = percent(total > 0 ? seconds_of(op) / total : 0);
-    const double scale = longest > 0 ? 1 / longest : 0;
     table.row({name,
-               bar ? with_bar({{"forward", op.forward_seconds * scale},
-                               {"backward", op.backward_seconds * scale}},
+               bar ? with_bar({{"forward", op.forward_seconds / longest},
+                               {"backward", op.backward_seconds / longest}},
                               share)
                    : share,
-               milliseconds(op.forward_seconds), milliseconds(op.backward_seconds),
+               op_seconds(op.forward_seconds), op_seconds(op.backward_seconds),
                flops_of(op) > 0
                    ? data_html(flops_of(op), fmt::format("{:.2f} GF", flops_of(op) / 1e9))
                    : "–",
@@ -257,8 +260,8 @@ std::string head(const Performance& performance) {
   }
   if (const double total = sum_of(bench.ops, seconds_of); total > 0) {
     const auto& most = *std::ranges::max_element(bench.ops, {}, seconds_of);
-    out +=
-        fmt::format("; {} of it goes to {}", percent(seconds_of(most) / total), name_html(most.op));
+    out += fmt::format("; {} is {} of what was profiled", name_html(most.op),
+                       percent(seconds_of(most) / total));
   }
   return out + ".</p>\n</section>\n";
 }

@@ -138,8 +138,10 @@ std::string ticks_svg(const LogPlot& plot, const Axes& axes) {
     const double x = axes.x(place);
     if (!plot.ticks[place].empty() && x - last >= kLeastDistance) {
       out += fmt::format(
-          R"(<path class="grid" d="M{0:.1f} {1}v5"/><text x="{0:.1f}" y="{2}" class="tick mid">{3}</text>)",
-          x, kHeight - kBottom, kHeight - kBottom + 18, escaped(shortened(plot.ticks[place], 24)));
+          R"(<path class="grid" d="M{0:.1f} {1}v5"/><text x="{0:.1f}" y="{2}" class="tick {4}">{3}</text>)",
+          x, kHeight - kBottom, kHeight - kBottom + 18, escaped(shortened(plot.ticks[place], 24)),
+          // Beside the right edge half a name would be cut off.
+          place > 0 && place + 1 == plot.places.size() ? "end" : "mid");
       last = x;
     }
   }
