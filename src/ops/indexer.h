@@ -30,9 +30,9 @@ struct IndexOperands {
 };
 
 /// I[b,s,t] = sum_h w[b,s,h] · max(<q[b,s,h], k[b,t]>, 0), in f32(A) (spec 2.9; D-20), −inf at
-/// masked keys, and the `index_topk` best visible keys of every query (`top_k`). Works on tiles of
-/// queries × keys: of the scores only one tile of rows exists at a time; the probe sees them as
-/// `scores`. Returns I64 [B, S, min(index_topk, T)].
+/// masked keys, and the `index_topk` best visible keys of every query (`top_k`). Each thread scores
+/// a few queries at a time and chooses at once; a probe that wants `scores` sees them tile by tile
+/// of rows, the same bits. Returns I64 [B, S, min(index_topk, T)].
 at::Tensor select_keys(const IndexOperands& operands, const KeyMask& mask, std::int64_t index_topk,
                        const tensors::Probe& probe);
 

@@ -2,7 +2,7 @@
 
 #include "src/core/fault.h"
 
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/empty.h>
 
 #include <algorithm>
 
@@ -14,34 +14,42 @@ using core::planted;
 KeyMask::KeyMask(const tensors::Inputs& inputs) : KeyMask(inputs.token_mask, inputs.pair_mask) {}
 
 KeyMask::KeyMask(const at::Tensor& token_mask, const at::Tensor& pair_mask)
-    : token_mask_(token_mask.contiguous()), pair_mask_(pair_mask) {}
+    : token_mask_(token_mask.contiguous()),
+      pair_mask_(pair_mask.defined() ? pair_mask.contiguous() : pair_mask) {}
 
-template <typename EndOf>
-at::Tensor KeyMask::build(std::int64_t row0, std::int64_t row1, EndOf end_of) const {
-  const std::int64_t columns = tokens();
-  at::Tensor mask = at::zeros({batch(), row1 - row0, columns}, at::kBool);
-  bool* out = mask.mutable_data_ptr<bool>();
-  const bool* token = token_mask_.const_data_ptr<bool>();
-  for (std::int64_t b = 0; b < batch(); ++b) {
-    const bool* is_token = token + b * columns;
-    for (std::int64_t s = row0; s < row1; ++s, out += columns) {
-      if (is_token[s]) {
-        std::copy_n(is_token, std::clamp<std::int64_t>(end_of(s), 0, columns), out);
-      }
-    }
-  }
-  return pair_mask_.defined() ? mask.logical_and_(pair_mask_.narrow(1, row0, row1 - row0)) : mask;
-}
-
-at::Tensor KeyMask::rows(std::int64_t row0, std::int64_t row1) const {
+void KeyMask::row(std::int64_t b, std::int64_t s, std::int64_t count, bool* out) const {
   const std::int64_t reach = planted(Fault::kF05MaskLeaksOneToken) ? 1
                              : planted(Fault::kF06MaskStrict)      ? -1
                                                                    : 0;
-  return build(row0, row1, [reach](std::int64_t s) { return s + reach + 1; });
+  const std::int64_t end = std::clamp<std::int64_t>(s + reach + 1, 0, count);
+  row_without_causality(b, s, end, out);
+  std::fill(out + end, out + count, false);
 }
 
-at::Tensor KeyMask::rows_without_causality(std::int64_t row0, std::int64_t row1) const {
-  return build(row0, row1, [this](std::int64_t) { return tokens(); });
+void KeyMask::row_without_causality(std::int64_t b, std::int64_t s, std::int64_t count,
+                                    bool* out) const {
+  const bool* is_token = token_mask_.const_data_ptr<bool>() + b * tokens();
+  if (!is_token[s]) {
+    std::fill_n(out, count, false);
+    return;
+  }
+  std::copy_n(is_token, count, out);
+  if (pair_mask_.defined()) {
+    const bool* pair = pair_mask_.const_data_ptr<bool>() + (b * pair_mask_.size(1) + s) * tokens();
+    std::transform(pair, pair + count, out, out,
+                   [](bool open, bool token) { return open && token; });
+  }
+}
+
+at::Tensor KeyMask::rows(std::int64_t row0, std::int64_t row1) const {
+  at::Tensor mask = at::empty({batch(), row1 - row0, tokens()}, at::kBool);
+  bool* out = mask.mutable_data_ptr<bool>();
+  for (std::int64_t b = 0; b < batch(); ++b) {
+    for (std::int64_t s = row0; s < row1; ++s, out += tokens()) {
+      row(b, s, tokens(), out);
+    }
+  }
+  return mask;
 }
 
 }  // namespace sparity::ops

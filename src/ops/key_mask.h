@@ -19,17 +19,16 @@ class KeyMask {
   const at::Tensor& token_mask() const { return token_mask_; }
   const at::Tensor& pair_mask() const { return pair_mask_; }
 
-  /// Bool [B, row1 − row0, T] for queries [row0, row1), true = may see.
+  /// What query s of batch row b may see of keys 0 … count − 1, to `out`, true = may see.
+  void row(std::int64_t b, std::int64_t s, std::int64_t count, bool* out) const;
+
+  /// The same without causality, for a planted fault.
+  void row_without_causality(std::int64_t b, std::int64_t s, std::int64_t count, bool* out) const;
+
+  /// Bool [B, row1 − row0, T] for queries [row0, row1).
   at::Tensor rows(std::int64_t row0, std::int64_t row1) const;
 
-  /// The mask without its causal part, for a planted fault.
-  at::Tensor rows_without_causality(std::int64_t row0, std::int64_t row1) const;
-
  private:
-  /// Query s sees tokens before `end_of(s)`.
-  template <typename EndOf>
-  at::Tensor build(std::int64_t row0, std::int64_t row1, EndOf end_of) const;
-
   at::Tensor token_mask_;  // Bool [B, T]
   at::Tensor pair_mask_;   // Bool [B, S, T] or undefined
 };

@@ -4,23 +4,37 @@
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 
 namespace sparity::ops {
 
-/// Calls `body(i)` for 0 ≤ i < count, spread over threads in contiguous shares. ATen operations
-/// inside run on that thread alone and record no gradients. What one item computes must not depend
-/// on the others, so that no bit depends on the number of threads.
-template <typename Body>
-void for_each_item(std::int64_t count, Body body) {
-  at::parallel_for(0, count, 1, [&](std::int64_t begin, std::int64_t end) {
+/// Calls `body(workspace, i)` once for every 0 ≤ i < count. A thread that is free takes the next i,
+/// so list what costs most first. Each thread makes one workspace by `make_workspace()` and keeps
+/// it from item to item. ATen operations inside run on that thread alone and record no gradients.
+/// What an item computes must depend on i alone, so that no bit depends on the number of threads.
+template <typename MakeWorkspace, typename Body>
+void for_each_item(std::int64_t count, MakeWorkspace make_workspace, Body body) {
+  std::atomic<std::int64_t> next{0};
+  const std::int64_t threads = std::min<std::int64_t>(count, at::get_num_threads());
+  at::parallel_for(0, threads, 1, [&](std::int64_t, std::int64_t) {
     // Threads do not inherit these.
     const at::NoGradGuard no_gradients;
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
-    for (std::int64_t i = begin; i < end; ++i) {
-      body(i);
+    auto workspace = make_workspace();
+    for (std::int64_t i = next++; i < count; i = next++) {
+      body(workspace, i);
     }
   });
+}
+
+/// The same without a workspace: `body(i)`.
+template <typename Body>
+void for_each_item(std::int64_t count, Body body) {
+  struct Nothing {};
+  for_each_item(
+      count, [] { return Nothing(); }, [&](Nothing, std::int64_t i) { body(i); });
 }
 
 }  // namespace sparity::ops
