@@ -26,10 +26,11 @@ struct AttentionResult {
 /// Attention over selected keys in absorbed form (spec 2.8): with W_h the key rows of head h,
 ///   score[h,t] = scale · (<q_nope·W_h, kv_t> + <q_rot, k_rot_t>),  P = softmax over the selected
 ///   keys, output[h] = (sum_t P[h,t] · kv_t) · V_hᵀ.
-/// `indices` I64 [B, S, K], −1 = none. Queries go by tiles; only their own keys are gathered. Sums
-/// and softmax in f32(A), rounded to A at the output. Rows without a key give zero (D-26), and zero
-/// gradients. Keeps operands, indices and lse for the backward, which computes P = exp(score − lse)
-/// again tile by tile; key gradients are added up in lanes of fixed tiles. lse has no gradient.
+/// `indices` I64 [B, S, K], −1 = none. Queries go by tiles, and read their keys where they lie.
+/// Sums and softmax in f32(A), rounded to A at the output. Rows without a key give zero (D-26), and
+/// zero gradients. Keeps operands, indices and lse for the backward, which computes P = exp(score −
+/// lse) again tile by tile; key gradients are added up in lanes of fixed tiles. lse has no
+/// gradient.
 AttentionResult sparse_attention(const AttentionOperands& operands, const at::Tensor& indices);
 
 /// Attention over every visible key in expanded form: keys k_h = [W_h·kv, k_rot] and values V_h·kv
