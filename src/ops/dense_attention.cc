@@ -54,18 +54,23 @@ struct Expanded {
   std::int64_t heads() const { return q.size(1); }
 };
 
-/// Queries [row0, row1) of every batch row, and the keys that one of them may see.
+/// Some queries of one batch row, and the keys that one of them may see.
 struct Rows {
   std::int64_t row0;
   std::int64_t count;
   std::int64_t reachable;
-  at::Tensor hidden;  // Bool [B, rows, T]
+  at::Tensor hidden;  // Bool [rows, reachable]
 
-  Rows(const KeyMask& mask, std::int64_t first)
+  Rows(const KeyMask& mask, std::int64_t b, std::int64_t first)
       : row0(first),
         count(std::min(kQueryTile, mask.tokens() - first)),
         reachable(std::min(first + count + 1, mask.tokens())),
-        hidden(mask.rows(first, first + count).logical_not()) {}
+        hidden(at::empty({count, reachable}, at::kBool)) {
+    for (std::int64_t r = 0; r < count; ++r) {
+      mask.row(b, first + r, reachable, hidden.mutable_data_ptr<bool>() + r * reachable);
+    }
+    hidden.logical_not_();
+  }
 };
 
 /// scale · q · kᵀ of some queries and keys [key0, key0 + width), −inf where hidden.
@@ -111,22 +116,23 @@ AttentionResult attend(const AttentionOperands& operands, const KeyMask& mask) {
   const at::Tensor& q = operands.q_nope;
   AttentionResult result{at::empty({q.size(0), q.size(1), q.size(2), layer.v.size(3)}, q.options()),
                          at::empty({q.size(0), q.size(1), q.size(2)}, layer.q.options())};
-  for (std::int64_t row0 = 0; row0 < q.size(1); row0 += kQueryTile) {
-    const Rows rows(mask, row0);
-    for_each_item(q.size(0) * layer.heads(), [&](std::int64_t item) {
-      const std::int64_t b = item / layer.heads();
-      const std::int64_t h = item % layer.heads();
-      const at::Tensor q_rows = layer.q[b][h].narrow(0, row0, rows.count);
-      OnlineSoftmax softmax(rows.count, layer.v.size(3), layer.q.options());
-      for (std::int64_t key0 = 0; key0 < rows.reachable; key0 += kKeyTile) {
-        const std::int64_t width = std::min(kKeyTile, rows.reachable - key0);
-        softmax.add(score(q_rows, layer.k[b][h], rows.hidden[b], key0, width, layer.scale),
-                    layer.v[b][h].narrow(0, key0, width));
-      }
-      result.output[b].narrow(0, row0, rows.count).select(1, h).copy_(softmax.output());
-      result.lse[b].narrow(0, row0, rows.count).select(1, h).copy_(softmax.lse());
-    });
-  }
+  const std::int64_t all_heads = q.size(0) * layer.heads();
+  const std::int64_t tiles = (q.size(1) + kQueryTile - 1) / kQueryTile;
+  // The last queries see most: they come first.
+  for_each_item(tiles * all_heads, [&](std::int64_t item) {
+    const std::int64_t b = item % all_heads / layer.heads();
+    const std::int64_t h = item % layer.heads();
+    const Rows rows(mask, b, (tiles - 1 - item / all_heads) * kQueryTile);
+    const at::Tensor q_rows = layer.q[b][h].narrow(0, rows.row0, rows.count);
+    OnlineSoftmax softmax(rows.count, layer.v.size(3), layer.q.options());
+    for (std::int64_t key0 = 0; key0 < rows.reachable; key0 += kKeyTile) {
+      const std::int64_t width = std::min(kKeyTile, rows.reachable - key0);
+      softmax.add(score(q_rows, layer.k[b][h], rows.hidden, key0, width, layer.scale),
+                  layer.v[b][h].narrow(0, key0, width));
+    }
+    result.output[b].narrow(0, rows.row0, rows.count).select(1, h).copy_(softmax.output());
+    result.lse[b].narrow(0, rows.row0, rows.count).select(1, h).copy_(softmax.lse());
+  });
   return result;
 }
 
@@ -154,7 +160,7 @@ void rows_backward(const Expanded& layer, const Rows& rows, std::int64_t b, std:
     const at::Tensor k = layer.k[b][h].narrow(0, key0, width);
     const at::Tensor v = layer.v[b][h].narrow(0, key0, width);
     const at::Tensor probabilities =
-        score(q, layer.k[b][h], rows.hidden[b], key0, width, layer.scale).sub_(shift).exp_();
+        score(q, layer.k[b][h], rows.hidden, key0, width, layer.scale).sub_(shift).exp_();
     gradients.v[b][h].narrow(0, key0, width).add_(at::mm(probabilities.t(), back));
     const at::Tensor d_logits =
         at::mm(back, v.t()).sub_(delta).mul_(probabilities).mul_(layer.scale);
@@ -168,19 +174,20 @@ ExpandedGradients expanded_backward(const Expanded& layer, const KeyMask& mask,
                                     const at::Tensor& d_output) {
   ExpandedGradients gradients{at::zeros_like(layer.q), at::zeros_like(layer.k),
                               at::zeros_like(layer.v)};
-  for (std::int64_t row0 = 0; row0 < layer.q.size(2); row0 += kQueryTile) {
-    const Rows rows(mask, row0);
-    for_each_item(layer.q.size(0) * layer.heads(), [&](std::int64_t item) {
-      const std::int64_t b = item / layer.heads();
-      const std::int64_t h = item % layer.heads();
+  // One head is one item: its tiles add to the same keys, in order.
+  for_each_item(layer.q.size(0) * layer.heads(), [&](std::int64_t item) {
+    const std::int64_t b = item / layer.heads();
+    const std::int64_t h = item % layer.heads();
+    for (std::int64_t row0 = 0; row0 < layer.q.size(2); row0 += kQueryTile) {
+      const Rows rows(mask, b, row0);
       const auto of = [&](const at::Tensor& x) {
         return x[b].narrow(0, row0, rows.count).select(1, h).to(layer.q.scalar_type());
       };
       const at::Tensor back = of(d_output);
       const at::Tensor delta = back.mul(of(output)).sum(-1, true);
       rows_backward(layer, rows, b, h, of(lse), back, delta, gradients);
-    });
-  }
+    }
+  });
   return gradients;
 }
 

@@ -12,6 +12,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <vector>
 
 namespace sparity::ops {
 
@@ -98,16 +100,21 @@ struct CrossEntropy : torch::autograd::Function<CrossEntropy> {
     const at::Tensor input = logits.contiguous();
     const Targets targets(labels, token_mask);
     const std::int64_t vocabulary = logits.size(2);
-    double sum = 0;
+    std::vector<double> losses(static_cast<std::size_t>(labels.numel()), 0.0);
     dispatch_activation(logits.scalar_type(), [&](auto tag) {
       using T = decltype(tag);
       const T* rows = input.const_data_ptr<T>();
-      for (std::int64_t i = 0; i < labels.numel(); ++i) {
-        if (targets.counts(i)) {
-          sum += negative_log_likelihood(rows + i * vocabulary, vocabulary, targets.label(i));
+      at::parallel_for(0, labels.numel(), 16, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) {
+          if (targets.counts(i)) {
+            losses[static_cast<std::size_t>(i)] =
+                negative_log_likelihood(rows + i * vocabulary, vocabulary, targets.label(i));
+          }
         }
-      }
+      });
     });
+    // One after another, so that no bit depends on the number of threads.
+    const double sum = std::accumulate(losses.begin(), losses.end(), 0.0);
     return at::scalar_tensor(sum / static_cast<double>(counted),
                              logits.options().dtype(tensors::at_least_f32(logits.scalar_type())));
   }

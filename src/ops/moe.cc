@@ -11,6 +11,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <functional>
+#include <numeric>
 
 namespace sparity::ops {
 
@@ -44,6 +46,15 @@ ExpertOrder sort_by_expert(const at::Tensor& indices, std::size_t experts) {
     pairs[next[static_cast<std::size_t>(expert[i])]++] = i;
   }
   return order;
+}
+
+/// Experts, those with most tokens first.
+std::vector<std::size_t> by_tokens(const ExpertOrder& order) {
+  std::vector<std::size_t> experts(order.begin.size() - 1);
+  std::iota(experts.begin(), experts.end(), std::size_t{0});
+  std::ranges::stable_sort(experts, std::greater<>(),
+                           [&](std::size_t e) { return order.begin[e + 1] - order.begin[e]; });
+  return experts;
 }
 
 MlpWeights effective(const MlpWeights& expert) {
@@ -165,8 +176,9 @@ struct RoutedExperts : torch::autograd::Function<RoutedExperts> {
     const at::Tensor dy = arrived[0].reshape(x.sizes()).contiguous();
     ExpertGradients gradients{at::zeros({weights.size(0), x.size(1)}, weights.options()),
                               at::zeros_like(weights), std::vector<MlpWeights>(experts.size())};
+    const std::vector<std::size_t> busiest = by_tokens(order);
     for_each_item(std::ssize(experts), [&](std::int64_t i) {
-      const auto e = static_cast<std::size_t>(i);
+      const std::size_t e = busiest[static_cast<std::size_t>(i)];
       const std::int64_t count = order.begin[e + 1] - order.begin[e];
       const bool left_out =
           planted(Fault::kF79LastExpertWithoutGradient) && e + 1 == experts.size();

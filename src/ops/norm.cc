@@ -30,6 +30,10 @@ std::int64_t rows_per_task(std::int64_t columns) {
   return std::max<std::int64_t>(1, kElementsPerTask / std::max<std::int64_t>(1, columns));
 }
 
+at::Tensor widened(const at::Tensor& x) {
+  return x.to(tensors::at_least_f32(x.scalar_type())).contiguous();
+}
+
 template <typename W>
 W inverse_rms(W mean_square, double eps) {
   if (planted(Fault::kF40EpsOutsideSqrt)) {
@@ -43,13 +47,16 @@ template <typename W>
 void normalise_row(W* row, const W* gain, std::int64_t n, double eps) {
   if (planted(Fault::kF41NormSubtractsMean)) {
     const W mean = mean_of(row, n);
+#pragma omp simd
     for (std::int64_t i = 0; i < n; ++i) {
       row[i] -= mean;
     }
   }
   const W scale = inverse_rms(mean_of_products(row, row, n), eps);
+  const bool ignored = planted(Fault::kF43GainIgnored);
+#pragma omp simd
   for (std::int64_t i = 0; i < n; ++i) {
-    row[i] *= scale * (planted(Fault::kF43GainIgnored) ? W(1) : gain[i]);
+    row[i] *= scale * (ignored ? W(1) : gain[i]);
   }
 }
 
@@ -64,6 +71,7 @@ at::Tensor map_rows(const at::Tensor& x, RowFunction row_function) {
     std::vector<Wide<T>> row(static_cast<std::size_t>(n));
     for (std::int64_t r = begin; r < end; ++r) {
       row_function(row.data(), r);
+#pragma omp simd
       for (std::int64_t i = 0; i < n; ++i) {
         out[r * n + i] = static_cast<T>(row[static_cast<std::size_t>(i)]);
       }
@@ -97,6 +105,7 @@ at::Tensor rms_norm_values(const at::Tensor& x, const at::Tensor& gain, double e
     const auto* g = wide_gain.const_data_ptr<Wide<T>>();
     const std::int64_t n = x.size(-1);
     return map_rows<T>(input, [=](Wide<T>* row, std::int64_t r) {
+#pragma omp simd
       for (std::int64_t i = 0; i < n; ++i) {
         row[i] = static_cast<Wide<T>>(in[r * n + i]);
       }
@@ -105,6 +114,38 @@ at::Tensor rms_norm_values(const at::Tensor& x, const at::Tensor& gain, double e
   });
   spoil_input(x);
   return y;
+}
+
+/// {normed, stream}, both rounded to A once.
+variable_list add_rms_norm_values(const at::Tensor& x, const at::Tensor& residual,
+                                  const at::Tensor& gain, double eps) {
+  if (planted(Fault::kF42NormOverWrongAxis) && x.dim() > 1) {
+    const at::Tensor sum = widened(x).add(widened(residual));
+    return {norm_over_tokens(sum, gain, eps).to(x.scalar_type()), sum.to(x.scalar_type())};
+  }
+  const at::Tensor input = x.contiguous();
+  const at::Tensor stream = residual.contiguous();
+  const at::Tensor wide_gain = gain.to(tensors::at_least_f32(x.scalar_type())).contiguous();
+  at::Tensor sum = at::empty_like(input);
+  const at::Tensor y = dispatch_activation(x.scalar_type(), [&](auto tag) {
+    using T = decltype(tag);
+    using W = Wide<T>;
+    const T* in = input.const_data_ptr<T>();
+    const T* before = stream.const_data_ptr<T>();
+    const W* g = wide_gain.const_data_ptr<W>();
+    T* after = sum.mutable_data_ptr<T>();
+    const std::int64_t n = x.size(-1);
+    return map_rows<T>(input, [=](W* row, std::int64_t r) {
+#pragma omp simd
+      for (std::int64_t i = 0; i < n; ++i) {
+        row[i] = static_cast<W>(in[r * n + i]) + static_cast<W>(before[r * n + i]);
+        after[r * n + i] = static_cast<T>(row[i]);
+      }
+      normalise_row(row, g, n, eps);
+    });
+  });
+  spoil_input(x);
+  return {y, sum};
 }
 
 at::Tensor layer_norm_values(const at::Tensor& x, const at::Tensor& gain, const at::Tensor& bias,
@@ -121,23 +162,22 @@ at::Tensor layer_norm_values(const at::Tensor& x, const at::Tensor& gain, const 
     const W* b = wide_bias.const_data_ptr<W>();
     const std::int64_t n = x.size(-1);
     return map_rows<T>(input, [=](W* row, std::int64_t r) {
+#pragma omp simd
       for (std::int64_t i = 0; i < n; ++i) {
         row[i] = static_cast<W>(in[r * n + i]);
       }
       const W mean = mean_of(row, n);
+#pragma omp simd
       for (std::int64_t i = 0; i < n; ++i) {
         row[i] -= mean;
       }
       const W scale = W(1) / std::sqrt(mean_of_products(row, row, n) + static_cast<W>(eps));
+#pragma omp simd
       for (std::int64_t i = 0; i < n; ++i) {
         row[i] = row[i] * scale * g[i] + b[i];
       }
     });
   });
-}
-
-at::Tensor widened(const at::Tensor& x) {
-  return x.to(tensors::at_least_f32(x.scalar_type())).contiguous();
 }
 
 struct RmsNorm : torch::autograd::Function<RmsNorm> {
@@ -165,8 +205,7 @@ struct AddRmsNorm : torch::autograd::Function<AddRmsNorm> {
     context->save_for_backward({x, residual, gain});
     context->set_materialize_grads(false);
     context->saved_data["eps"] = eps;
-    const at::Tensor sum = widened(x).add(widened(residual));
-    return {rms_norm_values(sum, gain, eps).to(x.scalar_type()), sum.to(x.scalar_type())};
+    return add_rms_norm_values(x, residual, gain, eps);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {

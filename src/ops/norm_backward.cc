@@ -22,12 +22,14 @@ constexpr std::int64_t kBlock = 64;
 template <typename W>
 void rms_row(const W* x, const W* gain, W eps, const W* dy, std::int64_t n, W* dx, double* dgain) {
   const W scale = W(1) / std::sqrt(mean_of_products(x, x, n) + eps);
+#pragma omp simd
   for (std::int64_t i = 0; i < n; ++i) {
     dx[i] = dy[i] * gain[i];
     dgain[i] += static_cast<double>(dy[i]) * x[i] * scale;
   }
   const bool without = core::planted(core::Fault::kF81NormBackwardWithoutProjection);
   const W projection = without ? W(0) : mean_of_products(dx, x, n) * scale * scale;
+#pragma omp simd
   for (std::int64_t i = 0; i < n; ++i) {
     dx[i] = scale * (dx[i] - x[i] * projection);
   }
@@ -37,10 +39,12 @@ template <typename W>
 void layer_row(const W* x, const W* gain, W eps, const W* dy, std::int64_t n, W* dx, W* z,
                double* dgain, double* dbias) {
   const W mean = mean_of(x, n);
+#pragma omp simd
   for (std::int64_t i = 0; i < n; ++i) {
     z[i] = x[i] - mean;
   }
   const W scale = W(1) / std::sqrt(mean_of_products(z, z, n) + eps);
+#pragma omp simd
   for (std::int64_t i = 0; i < n; ++i) {
     z[i] *= scale;
     dx[i] = dy[i] * gain[i];
@@ -49,6 +53,7 @@ void layer_row(const W* x, const W* gain, W eps, const W* dy, std::int64_t n, W*
   }
   const W constant = mean_of(dx, n);
   const W projection = mean_of_products(dx, z, n);
+#pragma omp simd
   for (std::int64_t i = 0; i < n; ++i) {
     dx[i] = scale * (dx[i] - constant - z[i] * projection);
   }

@@ -182,13 +182,16 @@ RotaryTable rotary_table(const core::ModelConfig& config, const at::Tensor& posi
     W* out = table.cos_sin.mutable_data_ptr<W>();
     const auto* p = positions.const_data_ptr<std::int64_t>();
     const float* f = frequencies.const_data_ptr<float>();
-    for (std::int64_t token = 0; token < positions.numel(); ++token) {
-      for (std::int64_t i = 0; i < pairs; ++i) {
-        const float phase = static_cast<float>(p[token]) * f[i];
-        out[(token * pairs + i) * 2] = std::cos(static_cast<W>(phase)) * static_cast<W>(factor);
-        out[(token * pairs + i) * 2 + 1] = std::sin(static_cast<W>(phase)) * static_cast<W>(factor);
+    at::parallel_for(0, positions.numel(), 64, [=](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t token = begin; token < end; ++token) {
+        for (std::int64_t i = 0; i < pairs; ++i) {
+          const float phase = static_cast<float>(p[token]) * f[i];
+          W* pair = out + (token * pairs + i) * 2;
+          pair[0] = std::cos(static_cast<W>(phase)) * static_cast<W>(factor);
+          pair[1] = std::sin(static_cast<W>(phase)) * static_cast<W>(factor);
+        }
       }
-    }
+    });
   });
   return table;
 }
