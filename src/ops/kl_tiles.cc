@@ -1,5 +1,6 @@
 #include "src/ops/kl_tiles.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -71,7 +72,11 @@ KlTile KlTiling::tile(std::int64_t b, std::int64_t number) const {
   }
   if (!target_gathered_ || !scores_gathered_) {
     const std::int64_t reachable = tile.row0 + tile.rows;
-    tile.visible = mask_.rows(tile.row0, reachable)[b].narrow(1, 0, reachable);
+    tile.visible = at::empty({tile.rows, reachable}, at::kBool);
+    bool* row = tile.visible.mutable_data_ptr<bool>();
+    for (std::int64_t s = tile.row0; s < reachable; ++s, row += reachable) {
+      mask_.row(b, s, reachable, row);
+    }
   }
   return tile;
 }
