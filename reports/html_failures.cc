@@ -161,6 +161,12 @@ std::string suite_card(const Page& page, const SuiteRow& row) {
 
 }  // namespace
 
+bool has_evidence(const Page& page, std::size_t index) {
+  const std::vector<std::size_t>& all = page.assessment.not_passed;
+  const auto found = std::ranges::find(all, index);
+  return found != all.end() && static_cast<std::size_t>(found - all.begin()) < kCardsWithEvidence;
+}
+
 bool has_own_card(const Page& page, const SuiteRow& row) {
   const bool unreached = row.run == nullptr && row.cases.empty() && !page.report.complete;
   if (row.verdict == Verdict::kPass || row.verdict == Verdict::kSkip || unreached) {
@@ -179,7 +185,8 @@ std::string failures_section(const Page& page) {
   for (const SuiteRow& row : page.assessment.rows) {
     for (const std::size_t index : row.cases) {
       if (did_not_pass(page.report.cases[index])) {
-        const bool with_evidence = ++cases <= kCardsWithEvidence;
+        ++cases;
+        const bool with_evidence = has_evidence(page, index);
         (with_evidence ? cards : folded) += case_card(page, index, with_evidence);
       }
     }

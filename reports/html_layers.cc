@@ -69,7 +69,7 @@ std::string divergence_html(DivergenceClass divergence) {
 }
 
 std::string trace_table(const judge::CaseRecord& record) {
-  constexpr std::size_t kMostRows = 2000;
+  constexpr std::size_t kMostRows = 500;
   Table table("Trace of " + shortened(record.name), {{"Tensor"},
                                                      {"Put down to"},
                                                      {"Local headroom"},
@@ -130,7 +130,7 @@ std::string trace_html(const judge::CaseRecord& record, const std::string& id) {
 }
 
 std::string layers_section(const Page& page) {
-  constexpr std::size_t kMostCharts = 12;
+  constexpr std::size_t kMostCharts = 6;
   std::string out;
   std::size_t charts = 0;
   for (std::size_t index = 0; index < page.report.cases.size(); ++index) {
@@ -138,22 +138,22 @@ std::string layers_section(const Page& page) {
     if (record.trace.empty()) {
       continue;
     }
-    const bool passed = judge::effective_verdict(record) == judge::Verdict::kPass;
     const bool back = differentiated(record.trace.front().tensor).has_value();
     const std::string title = fmt::format(
         "{} <b>{} / {}</b> <span class=\"quiet\">{}{}</span>",
         status_html(judge::effective_verdict(record)), name_html(record.suite),
         name_html(record.name), name_html(record.dtype), back ? ", gradients on the way back" : "");
-    if (!passed) {
+    if (has_evidence(page, index)) {
       out += fmt::format("<p>{} – <a href=\"#{}\">chart on its card</a></p>\n", title,
                          page.case_ids[index]);
     } else if (++charts <= kMostCharts) {
-      out += details_html(title, trace_html(record, fmt::format("layers{}", index)));
+      const bool failed = judge::effective_verdict(record) != judge::Verdict::kPass;
+      out += details_html(title, trace_html(record, fmt::format("layers{}", index)), failed);
     }
   }
   if (charts > kMostCharts) {
-    out += fmt::format("<p class=\"quiet\">And {} more that passed, in report.json.</p>\n",
-                       charts - kMostCharts);
+    out +=
+        fmt::format("<p class=\"quiet\">And {} more, in report.json.</p>\n", charts - kMostCharts);
   }
   return out.empty() ? out
                      : "<section id=\"layers\">\n<h2>Along the model</h2>\n" + out + "</section>\n";

@@ -19,7 +19,7 @@ std::string suites_section(const Page& page);
 /// One card for each case and suite run that did not pass. The first cases carry all the evidence;
 /// the rest fold up to a line that opens to what failed and how to rerun it.
 std::string failures_section(const Page& page);
-/// Errors along the model, for every case that was traced.
+/// Errors along the model, for every case that was traced and whose card does not show them.
 std::string layers_section(const Page& page);
 /// Top-k and routing choices.
 std::string choices_section(const Page& page);
@@ -36,6 +36,10 @@ std::string provenance_section(const Page& page);
 
 /// Whether a suite run failed in a way that none of its cases tells, and so has a card of its own.
 bool has_own_card(const Page& page, const SuiteRow& row);
+
+/// Whether a case has a card that shows all the evidence, plots among it: the first of those that
+/// did not pass.
+bool has_evidence(const Page& page, std::size_t index);
 
 /// The chart of one traced case: local headroom above, free-run errors below, and their table.
 std::string trace_html(const judge::CaseRecord& record, const std::string& id);

@@ -2,6 +2,7 @@
 
 #include "reports/assessment.h"
 #include "reports/report.h"
+#include "src/core/strict_json.h"
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -10,7 +11,12 @@
 
 namespace sparity::reports {
 
-/// report.json as reports/schema/report-1.0.schema.json describes it: the report's members by name,
+/// What a report.json may hold. A run in which every comparison of a suite fails carries thousands
+/// of error maps: 200 MB have been seen.
+inline constexpr core::JsonLimits kReportLimits = {
+    .max_bytes = 1'000'000'000, .max_depth = 12, .max_values = 60'000'000};
+
+/// report.json as reports/schema/report-1.1.schema.json describes it: the report's members by name,
 /// in alphabetical order, and beside them what `assess` derives from them (`verdict`, `exit_code`,
 /// `counts`, `why`, `first_divergence`) for readers that don't derive it themselves. Cases are
 /// spelled as in the journal (judge/record_json.h). NaN and infinities are "nan", "inf", "-inf".
@@ -27,7 +33,7 @@ Report report_from_json(const nlohmann::json& document, const std::string& sourc
 /// Writes report.json atomically. Bytes that are not UTF-8 become U+FFFD.
 void write_report(const Report& report, const std::filesystem::path& path);
 
-/// Reads a report.json of at most 100 MB.
+/// Reads a report.json within `kReportLimits`.
 Report read_report(const std::filesystem::path& path);
 
 }  // namespace sparity::reports

@@ -253,9 +253,7 @@ Report report_from_json(const Json& document, const std::string& source) {
 }
 
 Report read_report(const std::filesystem::path& path) {
-  constexpr core::JsonLimits kLimits = {
-      .max_bytes = 100'000'000, .max_depth = 12, .max_values = 20'000'000};
-  return report_from_json(core::read_json(path, kLimits), path.string());
+  return report_from_json(core::read_json(path, kReportLimits), path.string());
 }
 
 }  // namespace sparity::reports

@@ -16,8 +16,7 @@ namespace sparity::cli {
 namespace {
 
 bool holds_performance(const std::string& path) {
-  constexpr core::JsonLimits kLimits = {.max_depth = 12, .max_values = 20'000'000};
-  return reports::is_performance(core::read_json(path, kLimits));
+  return reports::is_performance(core::read_json(path, reports::kReportLimits));
 }
 
 core::ExitCode render(const std::vector<std::string>& files) {

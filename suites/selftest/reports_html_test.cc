@@ -4,6 +4,7 @@
 #include "suites/judge/outcome.h"
 #include "suites/selftest/markup.h"
 #include "suites/selftest/reports_sample.h"
+#include "suites/selftest/sound_page.h"
 
 #include <gtest/gtest.h>
 
@@ -20,6 +21,7 @@
 namespace sparity::reports {
 namespace {
 
+using selftest::expect_sound;
 using selftest::failing_report;
 using selftest::Markup;
 using selftest::passing_report;
@@ -27,35 +29,6 @@ using selftest::scan_markup;
 
 bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
-}
-
-/// What every page owes, whatever it shows.
-Markup expect_sound(const std::string& page) {
-  Markup markup = scan_markup(page);
-  EXPECT_EQ(markup.error, "");
-  const std::set<std::string> ids(markup.ids.begin(), markup.ids.end());
-  EXPECT_EQ(ids.size(), markup.ids.size()) << "an id is used twice";
-  for (const std::string& fragment : markup.fragments) {
-    EXPECT_TRUE(ids.contains(fragment)) << "a link leads nowhere: #" << fragment;
-  }
-  const std::set<std::string> elements(markup.elements.begin(), markup.elements.end());
-  for (const char* element : {"script", "link", "img", "iframe", "object", "form"}) {
-    EXPECT_FALSE(elements.contains(element)) << element;
-  }
-  for (const std::string& attribute : markup.attributes) {
-    EXPECT_NE(attribute.substr(0, 2), "on") << attribute;
-    EXPECT_FALSE(attribute.starts_with("href=") && !attribute.starts_with("href=#")) << attribute;
-    EXPECT_FALSE(attribute.starts_with("src=")) << attribute;
-    if (attribute.starts_with("aria-labelledby=")) {
-      const std::string both = attribute.substr(std::string_view("aria-labelledby=").size());
-      EXPECT_TRUE(ids.contains(both.substr(0, both.find(' ')))) << attribute;
-      EXPECT_TRUE(ids.contains(both.substr(both.find(' ') + 1))) << attribute;
-    }
-  }
-  for (const std::string_view forbidden : {"http://", "https://", "url(", "@import"}) {
-    EXPECT_FALSE(contains(page, forbidden)) << forbidden;
-  }
-  return markup;
 }
 
 TEST(ReportHtml, IsOneFileWithoutScriptOrRequest) {
@@ -196,54 +169,6 @@ TEST(ReportHtml, ChoicesOfOneTensorAreSummedAndTheWorstMarginKept) {
   EXPECT_TRUE(contains(text, "some beyond what rounding explains"));
 }
 
-/// The gradients suite with one parameter, and a path a kind.
-Report report_with_gradients(double headroom, std::int64_t agreeing) {
-  Report report = passing_report();
-  judge::CaseRecord record = selftest::sample_case({"norm", "float32"}, "of-gradients", true);
-  record.comparisons[0].tensor = "grad.model.layers.1.self_attn.o_proj.weight";
-  record.comparisons[0].gates = {selftest::sample_gate(headroom * 1e-7, 1e-7)};
-  record.paths = {
-      {"LM loss", "head", {.non_zero = 3}, {.zero = 3 - agreeing, .non_zero = agreeing}, agreeing},
-      {"LM loss", "router biases", {.none = 2}, {.none = 2}, 2}};
-  judge::settle(record);
-  report.cases.push_back(record);
-  return report;
-}
-
-TEST(ReportHtml, GradientPathsAreAGridOfLetters) {
-  const std::string text = expect_sound(html_page(report_with_gradients(0.5, 3))).text;
-  for (const char* part : {"Gradient paths", "2 paths as expected", "LM loss", "router biases"}) {
-    EXPECT_TRUE(contains(text, part)) << part;
-  }
-  EXPECT_FALSE(contains(html_page(passing_report()), "Gradient paths"));
-}
-
-TEST(ReportHtml, AGradientPathThatIsNotAsExpectedIsOpenAndSaysWhat) {
-  const std::string page = html_page(report_with_gradients(0.5, 1));
-  const std::string text = expect_sound(page).text;
-  EXPECT_TRUE(contains(text, "1 of 2 paths not as expected"));
-  EXPECT_TRUE(contains(text, "2 of 3 parameters"));
-  EXPECT_TRUE(contains(page, "<details open><summary>1 of 2 paths"));
-}
-
-TEST(ReportHtml, GradientsByParameterStandWorstFirst) {
-  Report report = report_with_gradients(0.5, 3);
-  judge::CaseRecord worse = report.cases.back();
-  worse.name = "of-worse-gradients";
-  worse.comparisons[0].tensor = "grad.lm_head.weight";
-  worse.comparisons[0].gates = {selftest::sample_gate(4e-7, 1e-7)};
-  report.cases.push_back(worse);
-  worse.comparisons[0].tensor = "grad.model.claimed.weight";
-  worse.comparisons[0].gates[0].name = "holds";
-  report.cases.push_back(worse);
-  const std::string text = expect_sound(html_page(report)).text;
-  EXPECT_TRUE(contains(text, "1 of 2 parameters beyond what is allowed"));
-  const std::size_t section = text.find("Gradients by parameter");
-  ASSERT_NE(section, std::string::npos);
-  EXPECT_LT(text.find("lm_head.weight", section),
-            text.find("model.layers.1.self_attn.o_proj.weight", section));
-}
-
 TEST(ReportHtml, EveryChartHasATableTwin) {
   const Markup markup = scan_markup(html_page(failing_report()));
   EXPECT_EQ(std::ranges::count(markup.attributes, "role=img"), 4);
@@ -274,6 +199,25 @@ TEST(ReportHtml, CaseRecordedTwiceKeepsIdsUnique) {
   Report report = failing_report();
   report.cases.push_back(report.cases.back());
   expect_sound(html_page(report));
+}
+
+TEST(ReportHtml, ChartOfACaseWhoseCardHasNoPlotsStandsWithThoseOfTheModel) {
+  Report report = failing_report();
+  const judge::CaseRecord traced = report.cases.back();
+  judge::CaseRecord plain = traced;
+  plain.trace.clear();
+  report.cases.assign(20, plain);
+  report.cases.push_back(traced);
+  for (std::size_t index = 0; index < report.cases.size(); ++index) {
+    report.cases[index].name += std::to_string(index);
+  }
+  const std::string page = html_page(report);
+  expect_sound(page);
+  const std::size_t section = page.find("<section id=\"layers\">");
+  ASSERT_NE(section, std::string::npos);
+  EXPECT_NE(page.find("Local headroom", section), std::string::npos);
+  EXPECT_FALSE(contains(page, "chart on its card"));
+  EXPECT_TRUE(contains(html_page(failing_report()), "chart on its card"));
 }
 
 TEST(ReportHtml, RunInWhichEverythingFailsStaysSmallEnoughToOpen) {
