@@ -19,7 +19,7 @@ reference/train     : src/core src/tensors reference/scalar reference/model
 kernels             : no-torch
 suites/judge        : src/core no-torch
 reports             : src/core suites/judge no-torch
-suites/cases        : src/core src/tensors src/ops src/model reference/scalar reference/model suites/judge
+suites/cases        : src/core src/tensors src/ops src/model src/train reference/scalar reference/model reference/train suites/judge
 suites              : src reference kernels suites reports
 '
 

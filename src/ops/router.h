@@ -9,8 +9,8 @@ namespace sparity::ops {
 
 /// Where each token goes.
 struct Routing {
-  at::Tensor indices;  // I64 [B, S, K], by (biased score descending, expert ascending)
-  at::Tensor weights;  // f32(A) [B, S, K]
+  at::Tensor indices;      // I64 [B, S, K], by (biased score descending, expert ascending)
+  at::Tensor weights;      // f32(A) [B, S, K]
   at::Tensor scores = {};  // f32(A) [B, S, E], unbiased; the experts do not read them
 };
 
