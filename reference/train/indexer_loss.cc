@@ -52,7 +52,7 @@ at::Tensor log_softmax(const at::Tensor& scores, const at::Tensor& keys) {
   const at::Tensor largest = masked.detach().amax(-1, /*keepdim=*/true).masked_fill(empty, 0.0);
   const at::Tensor shifted = masked - largest;
   const at::Tensor sum = shifted.exp().sum(-1, /*keepdim=*/true).masked_fill(empty, 1.0);
-  return shifted.masked_fill(others, 0.0) - sum.log().masked_fill(empty, 0.0);
+  return shifted.masked_fill(others, 0.0) - sum.log();
 }
 
 /// What the guard makes of ln p, p > 0.

@@ -144,6 +144,13 @@ TEST(ReferenceTrainKl, TargetsAgreeForEveryOption) {
   });
 }
 
+TEST(ReferenceTrainKl, TargetsAreDetachedFromAttention) {
+  Rows rows;
+  rows.q.requires_grad_();
+  rows.k.requires_grad_();
+  EXPECT_FALSE(rows.target({}).requires_grad());
+}
+
 TEST(ReferenceTrainKl, RowsAndTheirGradientsAgreeForEveryOption) {
   const Rows rows;
   const at::Tensor weights = random_tensor({2, 5}, 6);  // distinct cotangents

@@ -4,7 +4,7 @@
 #include "reference/model/assemble.h"
 #include "reference/model/gradients.h"
 #include "reference/model/mask.h"
-#include "reference/train/indexer_loss.h"
+#include "reference/scalar/linear.h"
 #include "reference/train/objective.h"
 #include "src/core/error.h"
 #include "src/tensors/checkpoint.h"
@@ -18,6 +18,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -26,6 +28,7 @@ namespace sparity::selftest {
 namespace {
 
 namespace model = reference::model;
+namespace scalar = reference::scalar;
 namespace train = reference::train;
 using core::KlDetach;
 using core::KlOptions;
@@ -321,6 +324,34 @@ TEST(ReferenceTrainObjective, TargetIsShownAndReplacedWhereTheProbeWantsIt) {
   const Objective forced = run(kl_only(), inputs(), {}, tensors::Probe(&forcing));
   EXPECT_EQ(forced.kl_layer_sums[2].item<double>(), 0.0);
   EXPECT_TRUE(forced.kl_layer_sums[1].equal(plain.kl_layer_sums[1]));
+}
+
+TEST(ReferenceTrainObjective, TargetIsTheMeanOfTheLayersOwnHeads) {
+  tensors::Recorder recorder({"layers.2.self_attn.*"});
+  run(kl_only(), inputs(), {}, tensors::Probe(&recorder));
+  const auto row = [&](const char* name, std::int64_t s) {
+    return recorder.captured().at("layers.2.self_attn." + std::string(name))[0][s];
+  };
+  const core::ModelConfig& config = tiny().config;
+  const std::int64_t heads = config.num_attention_heads;
+  const at::Tensor kv_b_proj = tiny()
+                                   .parameters.at("model.layers.2.self_attn.kv_b_proj.weight")
+                                   .unflatten(0, {heads, -1})
+                                   .narrow(1, 0, config.qk_nope_head_dim);
+  constexpr std::int64_t kQuery = kTokens - 1;
+  Doubles target(kTokens, 0.0);
+  for (const std::int64_t key : integers_of(row("indexer.topk_indices", kQuery))) {
+    for (std::int64_t head = 0; head < heads; ++head) {
+      Doubles k =
+          scalar::linear(doubles_of(kv_b_proj[head]), doubles_of(row("kv_a_layernorm", key)));
+      append(k, doubles_of(row("k_rot", key)));
+      const double z =
+          model::softmax_scale(config) * scalar::dot(doubles_of(row("q", kQuery)[head]), k);
+      target[static_cast<std::size_t>(key)] +=
+          std::exp(z - row("lse", kQuery)[head].item<double>()) / static_cast<double>(heads);
+    }
+  }
+  expect_close(row("indexer.kl_target", kQuery), target);
 }
 
 TEST(ReferenceTrainObjective, LoadsCountTheChoicesOfTokens) {
