@@ -3,7 +3,9 @@
 #include "src/core/dtype.h"
 #include "suites/judge/gates.h"
 #include "suites/judge/tensor.h"
+#include "suites/judge/top_k.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <numbers>
@@ -51,6 +53,18 @@ inline Tensor honest(const Tensor& truth, core::Dtype dtype, std::uint64_t seed)
     value = rounded(value * (1 + 2 * u * gaussian()), dtype);
   }
   return result;
+}
+
+/// The exact top k of every row, −1 as tail.
+inline Tensor chosen_of(const Tensor& scores, std::int64_t k) {
+  Tensor indices{.dtype = core::Dtype::kI64, .shape = scores.shape, .values = {}};
+  indices.shape.back() = std::min(k, scores.shape.back());
+  for (std::size_t row = 0; row < scores.rows(); ++row) {
+    std::vector<std::int64_t> best = top_k(scores.row(row), k);
+    best.resize(static_cast<std::size_t>(indices.shape.back()), -1);
+    indices.values.insert(indices.values.end(), best.begin(), best.end());
+  }
+  return indices;
 }
 
 /// A value of its dtype again, after a test has tampered with it.
