@@ -110,11 +110,20 @@ at::Tensor scores_with_infinities(const SuiteContext& context) {
   return scores.masked_fill(scores > 1, kInfinity);
 }
 
-/// NaN in the place of the scores above 1. A NaN counts as the largest score, so that it's seen and
-/// not hidden (S2 then fails).
+at::Tensor scores_half_infinite(const SuiteContext& context) {
+  const at::Tensor scores = normal_scores(context);
+  return scores.masked_fill(scores.lt(0), kInfinity);
+}
+
+/// NaN in the place of the finite scores above 1, of a whole row and of every other score of
+/// another. A NaN ranks above every number, so that it's seen and not hidden (S2 then fails).
 template <Choose kChoose>
 at::Tensor with_nan(const at::Tensor& scores, const at::Tensor& open, std::int64_t k) {
-  return kChoose(scores.masked_fill(scores > 1, std::numeric_limits<double>::quiet_NaN()), open, k);
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  at::Tensor spoilt = scores.masked_fill(scores.gt(1).logical_and(scores.lt(kInfinity)), kNan);
+  spoilt.select(0, 1).fill_(kNan);
+  spoilt.select(0, 3).slice(0, 0, kColumns, 2).fill_(kNan);
+  return kChoose(spoilt, open, k);
 }
 
 at::Tensor strided_scores(const SuiteContext& context) {
@@ -135,6 +144,8 @@ std::vector<cases::Case> top_k_cases() {
       top_k_case("infinite_scores", scores_with_infinities, by_scalar_loops),
       top_k_case("scores_with_nan_takes_them_first", plain_scores, with_nan<by_reference>,
                  with_nan<ops::top_k>),
+      top_k_case("infinite_scores_with_nan_takes_nan_first", scores_half_infinite,
+                 with_nan<by_reference>, with_nan<ops::top_k>),
   };
 }
 

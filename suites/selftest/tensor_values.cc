@@ -34,6 +34,11 @@ Integers integers_of(const at::Tensor& tensor) {
   return {flat.data_ptr<std::int64_t>(), flat.data_ptr<std::int64_t>() + flat.numel()};
 }
 
+std::vector<float> floats_of(const at::Tensor& tensor) {
+  const at::Tensor flat = tensor.contiguous();
+  return {flat.data_ptr<float>(), flat.data_ptr<float>() + flat.numel()};
+}
+
 void expect_close(const at::Tensor& tensor, const Doubles& expected) {
   const Doubles found = doubles_of(tensor);
   ASSERT_EQ(found.size(), expected.size());

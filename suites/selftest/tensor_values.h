@@ -22,6 +22,8 @@ at::Tensor tensor_of(const Doubles& values);
 /// The elements of a floating or an I64 tensor, row by row.
 Doubles doubles_of(const at::Tensor& tensor);
 Integers integers_of(const at::Tensor& tensor);
+/// The elements of a float32 tensor, row by row.
+std::vector<float> floats_of(const at::Tensor& tensor);
 
 /// Equal within 1e-12 of the largest expected magnitude; infinities must be the same.
 void expect_close(const at::Tensor& tensor, const Doubles& expected);
