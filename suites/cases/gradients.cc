@@ -4,6 +4,7 @@
 #include "suites/cases/case.h"
 #include "suites/judge/error_stats.h"
 #include "suites/judge/gates.h"
+#include "suites/judge/gradient_group.h"
 #include "suites/judge/name_sets.h"
 
 #include <ATen/ops/stack.h>
@@ -85,22 +86,11 @@ struct ParameterGroup {
   std::vector<std::string> members;
 };
 
-/// "….mlp.experts.7.up_proj.weight" → "….mlp.experts.up_proj.weight"; others keep their name.
-std::string group_name(const core::ParameterSpec& parameter) {
-  if (parameter.role != core::ParameterRole::kExpert) {
-    return parameter.name;
-  }
-  const std::size_t number = parameter.name.find(".experts.") + 8;
-  return parameter.name.substr(0, number) +
-         parameter.name.substr(parameter.name.find('.', number + 1));
-}
-
-/// In checkpoint order. A layer's experts go together: one that saw two tokens has a gradient of
-/// rank two, whose few independent errors scatter more than a ratio of two errors allows.
+/// In checkpoint order.
 std::vector<ParameterGroup> groups_of(const SuiteContext& context) {
   std::vector<ParameterGroup> groups;
   for (const core::ParameterSpec& parameter : context.checkpoint().manifest.parameters()) {
-    const std::string name = group_name(parameter);
+    const std::string name = judge::gradient_group(parameter.name);
     auto found = std::ranges::find(groups, name, &ParameterGroup::name);
     if (found == groups.end()) {
       found = groups.insert(groups.end(), {name, parameter.shape.size() == 2, {}});

@@ -8,10 +8,12 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
 #include <limits>
+#include <set>
 #include <string>
 #include <string_view>
 #include <sys/file.h>
@@ -120,9 +122,29 @@ void JournalWriter::append(const CaseRecord& record) {
   }
 }
 
+namespace {
+
+/// No run journals a case twice: two records would be counted for two cases.
+class SeenCases {
+ public:
+  void add(const CaseRecord& record, const std::string& source) {
+    const bool first =
+        seen_.insert({record.suite, record.name, record.dtype, record.device}).second;
+    SPARITY_CHECK_INPUT(
+        first, fmt::format("{}: expected every case once, found '{}' of {} in {} again", source,
+                           record.name, record.suite, record.dtype));
+  }
+
+ private:
+  std::set<std::array<std::string, 4>> seen_;
+};
+
+}  // namespace
+
 JournalContent read_journal(const std::filesystem::path& path) {
   const std::string text = core::read_text_file(path, std::numeric_limits<std::uint32_t>::max());
   JournalContent content;
+  SeenCases seen;
   std::string_view rest = text;
   for (std::size_t number = 1; !rest.empty(); ++number) {
     const std::size_t end = rest.find('\n');
@@ -136,6 +158,7 @@ JournalContent read_journal(const std::filesystem::path& path) {
     }
     document = core::parse_json(line, source, kLineLimits);
     content.records.push_back(case_record_from_json(document, source));
+    seen.add(content.records.back(), source);
   }
   return content;
 }

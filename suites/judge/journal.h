@@ -34,7 +34,8 @@ struct JournalContent {
 };
 
 /// Reads every record. A last line without its newline, or that is no JSON, is torn and left out;
-/// any other line that is not a record throws (exit code 5) with file and line number.
+/// any other line that is not a record, or is one of a case that a line before records, throws
+/// (exit code 5) with file and line number.
 JournalContent read_journal(const std::filesystem::path& path);
 
 }  // namespace sparity::judge

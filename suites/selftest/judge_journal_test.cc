@@ -158,7 +158,9 @@ TEST(Journal, EveryTornTailIsLeftOutAndReported) {
   record.suite = "a";
   {
     JournalWriter writer(path);
+    record.name = "1";
     writer.append(record);
+    record.name = "2";
     writer.append(record);
   }
   const std::string whole = content(path);
@@ -179,6 +181,7 @@ TEST(Journal, ATornTailIsCutBeforeTheNextRecord) {
   record.suite = "a";
   JournalWriter(path).append(record);
   append_raw(path, R"({"suite": "b", "na)");
+  record.name = "next";
   JournalWriter(path).append(record);
   const JournalContent journal = read_journal(path);
   EXPECT_EQ(journal.records.size(), 2U);
@@ -199,6 +202,26 @@ TEST(Journal, GarbageAnywhereElseIsRefusedWithItsLine) {
   } catch (const core::Error& error) {
     EXPECT_EQ(error.code(), core::ExitCode::kBadInput);
     EXPECT_NE(std::string(error.what()).find(path.string() + ":2"), std::string::npos);
+  }
+}
+
+TEST(Journal, ACaseTwiceIsRefusedWithItsLine) {
+  const auto path = scratch("twice");
+  CaseRecord record;
+  record.suite = "a";
+  JournalWriter writer(path);
+  for (const char* dtype : {"float32", "bfloat16"}) {
+    record.dtype = dtype;
+    writer.append(record);
+  }
+  EXPECT_EQ(read_journal(path).records.size(), 2U);
+  writer.append(record);
+  try {
+    read_journal(path);
+    FAIL() << "a case was counted twice";
+  } catch (const core::Error& error) {
+    EXPECT_EQ(error.code(), core::ExitCode::kBadInput);
+    EXPECT_NE(std::string(error.what()).find(path.string() + ":3"), std::string::npos);
   }
 }
 
@@ -227,6 +250,7 @@ TEST(Journal, ProcessesThatAppendAtOnceDoNotMixTheirLines) {
       JournalWriter writer(path);
       CaseRecord record = full_record();
       for (int i = 0; i < kRecords; ++i) {
+        record.name = std::to_string(process * kRecords + i);
         writer.append(record);
       }
       ::_exit(0);
