@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <filesystem>
 #include <utility>
 #include <vector>
@@ -66,7 +67,10 @@ tensors::Checkpoint open_checkpoint(const ModelSource& source) {
   return checkpoint;
 }
 
-std::int64_t default_tokens(const core::ModelConfig& config) { return 3 * config.index_topk + 17; }
+std::int64_t default_tokens(const core::ModelConfig& config) {
+  constexpr std::int64_t kFewest = 64;  // whatever positions the config allows
+  return std::min(3 * config.index_topk + 17, std::max(config.max_position_embeddings, kFewest));
+}
 
 tensors::Inputs open_inputs(const ModelSource& source, const core::ModelConfig& config) {
   return source.inputs.empty() ? tensors::seeded_inputs(config, source.seed, default_tokens(config))

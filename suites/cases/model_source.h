@@ -33,7 +33,7 @@ core::ParsedConfig read_config(const ModelSource& source);
 tensors::Checkpoint open_checkpoint(const ModelSource& source);
 
 /// Tokens in the longer of two seeded rows: enough that the top k leaves out more than a quarter of
-/// the visible keys (53 for tiny).
+/// the visible keys (53 for tiny), but no more than max_position_embeddings (or 64).
 std::int64_t default_tokens(const core::ModelConfig& config);
 
 /// The inputs file, or two seeded rows of `default_tokens`.

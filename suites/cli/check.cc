@@ -50,7 +50,9 @@ void add_check(CLI::App& app, Action& action) {
   command
       .add_option("--fault", options->fault, "Plant this fault first (F01, …): the run must fail")
       ->type_name("ID");
-  command.add_option("--out", options->out, "Folder of the report")->capture_default_str();
+  command.add_option("--out", options->out, "Folder of the report")
+      ->check(not_empty())
+      ->capture_default_str();
   command.add_flag("--resume", options->resume,
                    "Go on from the journal of an earlier run in --out");
   command.add_option("--jobs", options->jobs, "Suites that run at a time")

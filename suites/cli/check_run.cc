@@ -8,11 +8,13 @@
 #include "src/core/fault.h"
 #include "src/core/file_io.h"
 #include "src/core/strict_json.h"
+#include "suites/cli/overwriting.h"
 #include "suites/cli/provenance.h"
+#include "suites/cli/resumed_journal.h"
 #include "suites/cli/suite_program.h"
 #include "suites/cli/supervisor.h"
-#include "suites/judge/journal.h"
 #include "suites/judge/outcome.h"
+#include "suites/runner/plantable.h"
 #include "suites/runner/suite_names.h"
 
 #include <fmt/format.h>
@@ -219,10 +221,7 @@ bool ended_by_itself(const reports::SuiteRun& run) {
 /// Takes the records of the journal into the report, each run's own counts, and of a run that did
 /// not pass the first case that says why.
 void take_journal(const fs::path& journal, std::size_t resumed, reports::Report& report) {
-  if (!fs::exists(journal)) {
-    return;
-  }
-  report.cases = judge::read_journal(journal).records;
+  report.cases = records_of_run(journal, report);
   report.resumed_cases = static_cast<std::int64_t>(resumed);
   for (reports::SuiteRun& run : report.suite_runs) {
     bool explained = run.verdict == judge::Verdict::kPass;
@@ -261,9 +260,35 @@ void print_result(const CheckOptions& options, const reports::Report& report,
   fmt::print("report: {}\n", rendered.html.string());
 }
 
+void check_no_repeats(const char* flag, std::vector<std::string> names) {
+  std::ranges::sort(names);
+  const auto twice = std::ranges::adjacent_find(names);
+  SPARITY_CHECK_INPUT(twice == names.end(),
+                      fmt::format("{}: expected each once, found {} twice", flag, *twice));
+}
+
+/// Everything that a suite would refuse, and whatever the report would destroy: before the folder
+/// of an earlier report is touched.
+void check_options(const CheckOptions& options) {
+  check_no_repeats("SUITE", options.suites);
+  check_no_repeats("--dtype", options.dtypes);
+  SPARITY_CHECK_INPUT(
+      options.fault.empty() || runner::plantable(options.fault),
+      fmt::format("--fault: expected an id of this build's register, found '{}'", options.fault));
+  const bool bfloat16 = options.dtypes.empty() ||
+                        std::ranges::find(options.dtypes, "bfloat16") != options.dtypes.end();
+  SPARITY_CHECK_INPUT(options.recipe == core::Recipe::kOfficial || !bfloat16,
+                      "--recipe: expected official with --dtype bfloat16, since `src` rounds so; "
+                      "found hf");
+  refuse_overwriting_by_report(options.out, {{"--model", options.source.model},
+                                             {"--inputs", options.source.inputs},
+                                             {"--config", options.source.config}});
+}
+
 }  // namespace
 
 core::ExitCode run_check(const CheckOptions& options) {
+  check_options(options);
   if (options.device == "cuda") {
     fmt::print(stderr, "sparity: skipped: --device cuda: this build has no CUDA path\n");
     return core::ExitCode::kAllSkipped;
@@ -271,10 +296,10 @@ core::ExitCode run_check(const CheckOptions& options) {
   reports::Report report;
   fill_provenance(options, report);
   const fs::path journal = fs::path(options.out) / "results.jsonl";
-  open_folder(options, report, journal);
-  const std::size_t resumed = fs::exists(journal) ? judge::read_journal(journal).records.size() : 0;
   const Plan plan = plan_of(options, journal);
   report.expected = plan.ids;
+  open_folder(options, report, journal);
+  const std::size_t resumed = records_of_run(journal, report).size();
   add_known_mistakes(report);
   run_suites(options, plan, report);
   take_journal(journal, resumed, report);

@@ -14,7 +14,8 @@ struct CompareOptions {
   std::string baseline;  // empty: the weaker rule without one
   std::string inputs;    // the inputs file, for its padding; empty: no token is padding
   std::string model;     // the checkpoint, for the routers' biases; empty: routing is not judged
-  std::optional<core::Dtype> dtype;  // the candidate's activation dtype; default its metadata's
+  std::optional<core::Dtype> dtype;  // the candidate's activation dtype, where its metadata
+                                     // don't say
   bool partial = false;              // names that only the truth has are listed, not failed
   std::string out;                   // folder for a report; empty: console only
   bool json = false;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <limits>
 #include <string_view>
 
@@ -45,14 +46,16 @@ constexpr std::array<std::string_view, 4> kScalars = {"logits", "loss", "lm_loss
 
 judge::Tensor read_tensor(const core::SafetensorsFile& file, const std::string& name,
                           const core::TensorEntry& entry) {
-  return {entry.dtype, entry.shape, core::widen(file.read(name), entry.dtype)};
+  const bool widens = entry.dtype == core::Dtype::kBF16 || entry.dtype == core::Dtype::kF16;
+  return {widens ? core::Dtype::kF32 : entry.dtype, entry.shape,
+          core::widen(file.read(name), entry.dtype)};
 }
 
 }  // namespace
 
 Dump read_dump(const std::string& path) {
   const core::SafetensorsFile file(path);
-  Dump dump{path, {}, file.metadata()};
+  Dump dump{path, {}, file.metadata(), {}};
   for (const auto& [name, entry] : file.tensors()) {
     const bool known = name.starts_with("trace.") || name.starts_with("grad.") ||
                        std::ranges::find(kScalars, name) != kScalars.end();
@@ -61,21 +64,10 @@ Dump read_dump(const std::string& path) {
                                     "trace.<name> or grad.<parameter>",
                                     path, name));
     dump.tensors.emplace(name, read_tensor(file, name, entry));
+    dump.stored.emplace(name, entry.dtype);
   }
-  SPARITY_CHECK_INPUT(!dump.tensors.empty(), fmt::format("{}: holds no tensor", path));
+  SPARITY_CHECK_INPUT(!dump.tensors.empty(), fmt::format("{}: expected tensors, found none", path));
   return dump;
-}
-
-std::vector<bool> token_rows(const std::string& inputs_path) {
-  const core::SafetensorsFile file(inputs_path);
-  if (!file.contains("attention_mask")) {
-    return {};
-  }
-  const judge::Tensor mask = read_tensor(file, "attention_mask", file.at("attention_mask"));
-  std::vector<bool> rows(mask.values.size());
-  std::transform(mask.values.begin(), mask.values.end(), rows.begin(),
-                 [](double value) { return value != 0; });
-  return rows;
 }
 
 void fill_padding(judge::Tensor& tensor, const std::vector<bool>& rows, double value) {
@@ -91,12 +83,15 @@ void fill_padding(judge::Tensor& tensor, const std::vector<bool>& rows, double v
   }
 }
 
+bool is_choice(const std::string& name) { return name.ends_with(".topk_indices"); }
+
 bool is_gradient(const std::string& name) {
   return name.starts_with("grad.") || name.starts_with(kTraceGradient);
 }
 
 std::pair<std::int64_t, int> execution_order(const std::string& name) {
   constexpr std::int64_t kAfterLayers = std::numeric_limits<std::int64_t>::max() / 2;
+  constexpr std::int64_t kMostLayers = std::numeric_limits<std::int32_t>::max();
   constexpr int kParameters = 1000;
   if (name.starts_with(kTraceGradient)) {
     const auto [layer, place] = execution_order("trace." + name.substr(kTraceGradient.size()));
@@ -114,10 +109,15 @@ std::pair<std::int64_t, int> execution_order(const std::string& name) {
     return {kAfterLayers, place};
   }
   const std::string rest = name.substr(kLayers.size());
-  const std::size_t dot = rest.find('.');
-  const std::string part = dot == std::string::npos ? "" : rest.substr(dot + 1);
+  const std::size_t dot = std::min(rest.find('.'), rest.size());
+  std::int64_t layer = 0;
+  const auto [stop, error] = std::from_chars(rest.data(), rest.data() + dot, layer);
+  if (error != std::errc() || stop != rest.data() + dot || layer < 0 || layer > kMostLayers) {
+    return {kAfterLayers, 2};  // no layer's name
+  }
+  const std::string part = dot == rest.size() ? "" : rest.substr(dot + 1);
   const auto found = std::ranges::find(kLayerOrder, part);
-  return {std::stoll(rest), static_cast<int>(found - kLayerOrder.begin())};
+  return {layer, static_cast<int>(found - kLayerOrder.begin())};
 }
 
 }  // namespace sparity::cli

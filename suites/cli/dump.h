@@ -1,10 +1,10 @@
 #pragma once
 
+#include "src/core/dtype.h"
 #include "suites/judge/tensor.h"
 
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,8 +13,9 @@ namespace sparity::cli {
 /// A `sparity run` file, or another framework's dump under the same names.
 struct Dump {
   std::string path;
-  std::map<std::string, judge::Tensor> tensors;
+  std::map<std::string, judge::Tensor> tensors;  // 16-bit types widened to F32, which is exact
   std::map<std::string, std::string> metadata;
+  std::map<std::string, core::Dtype> stored;  // as the file holds each tensor
 
   const judge::Tensor& at(const std::string& name) const { return tensors.at(name); }
   bool contains(const std::string& name) const { return tensors.contains(name); }
@@ -23,12 +24,11 @@ struct Dump {
 /// Reads every tensor. Throws (exit code 5) for a name that no dump may have.
 Dump read_dump(const std::string& path);
 
-/// Which of the B·S rows are tokens; empty when none is padding. From `attention_mask` of an inputs
-/// file.
-std::vector<bool> token_rows(const std::string& inputs_path);
-
-/// Sets the rows of padded tokens to `value`. Tensors without such rows stay as they are.
+/// Sets the rows that are no tokens to `value`. Tensors without such rows stay as they are.
 void fill_padding(judge::Tensor& tensor, const std::vector<bool>& token_rows, double value);
+
+/// Of chosen keys or experts: "….topk_indices".
+bool is_choice(const std::string& name);
 
 /// Of an intermediate ("trace.grad.…") or of a parameter ("grad.…").
 bool is_gradient(const std::string& name);

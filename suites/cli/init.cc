@@ -16,9 +16,14 @@ struct InitOptions {
 };
 
 core::ExitCode run(const InitOptions& options) {
+  const std::filesystem::path out = options.out;
+  const bool usable = !std::filesystem::exists(out) ||
+                      (std::filesystem::is_directory(out) && std::filesystem::is_empty(out));
+  SPARITY_CHECK_INPUT(usable,
+                      fmt::format("--out: expected a new or empty folder, found {}", options.out));
   SPARITY_CHECK_INPUT(
-      !std::filesystem::exists(options.out) || std::filesystem::is_empty(options.out),
-      fmt::format("--out: expected a new or empty folder, found {}", options.out));
+      options.max_shard_gigabytes > 0,  // CLI::Range lets NaN pass
+      fmt::format("--max-shard-gb: expected a number, found {}", options.max_shard_gigabytes));
   const core::ParsedConfig parsed = cases::read_config(options.source);
   const tensors::Checkpoint checkpoint =
       tensors::seeded_checkpoint(parsed.config, options.source.seed, options.dtype);
@@ -36,11 +41,14 @@ void add_init(CLI::App& app, Action& action) {
   CLI::App& command =
       *app.add_subcommand("init", "Write a checkpoint with seeded weights, in Hugging Face format");
   add_config_options(command, options->source);
-  command.add_option("--out", options->out, "A new or empty folder")->required()->type_name("DIR");
+  command.add_option("--out", options->out, "A new or empty folder")
+      ->required()
+      ->check(not_empty())
+      ->type_name("DIR");
   add_dtype_option(command, options->dtype);
   command
       .add_option("--max-shard-gb", options->max_shard_gigabytes, "Start another shard above this")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(1e-9, 1e9))
       ->capture_default_str();
   command.footer(example("sparity init --config tiny --seed 7 --out /tmp/tiny"));
   command.callback([options, &action] { action = [options] { return run(*options); }; });

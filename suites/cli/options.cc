@@ -1,5 +1,7 @@
 #include "suites/cli/options.h"
 
+#include <charconv>
+#include <optional>
 #include <vector>
 
 namespace sparity::cli {
@@ -18,7 +20,22 @@ void add_word_option(CLI::App& command, const std::string& flag, const std::stri
       ->default_str(std::string(to_string(value)));
 }
 
+/// Decimal digits alone, below 2^64: no sign, no other base.
+std::optional<std::uint64_t> seed_from_string(const std::string& word) {
+  std::uint64_t seed = 0;
+  const char* end = word.data() + word.size();
+  const auto [stop, error] = std::from_chars(word.data(), end, seed);
+  return error == std::errc() && stop == end ? std::optional(seed) : std::nullopt;
+}
+
 }  // namespace
+
+CLI::Validator not_empty() {
+  return {[](std::string& word) {
+            return word.empty() ? std::string("expected a path, found ''") : std::string();
+          },
+          ""};
+}
 
 void add_dtype_option(CLI::App& command, core::Dtype& dtype) {
   add_word_option(command, "--dtype", "Activation dtype", {"float32", "bfloat16", "float64"}, dtype,
@@ -46,17 +63,32 @@ void add_config_options(CLI::App& command, cases::ModelSource& source) {
   command
       .add_option("--config", source.config,
                   "Embedded config (" + cases::embedded_config_names() + ") or a config.json")
+      ->check(not_empty())
       ->type_name("NAME|FILE")
       ->capture_default_str();
-  command.add_option("--seed", source.seed, "Decides every seeded number")->capture_default_str();
+  command
+      .add_option_function<std::string>(
+          "--seed", [&source](const std::string& word) { source.seed = *seed_from_string(word); },
+          "Decides every seeded number")
+      ->check(CLI::Validator(
+          [](std::string& word) {
+            return seed_from_string(word).has_value()
+                       ? std::string()
+                       : "expected a whole number from 0 to 2^64 - 1, found '" + word + "'";
+          },
+          ""))
+      ->default_str(std::to_string(source.seed))
+      ->type_name("N");
 }
 
 void add_source_options(CLI::App& command, cases::ModelSource& source) {
   command.add_option("--model", source.model, "Checkpoint folder (instead of --config)")
+      ->check(not_empty())
       ->type_name("DIR");
   command
       .add_option("--inputs", source.inputs,
                   "safetensors with input_ids [B,S] (default: two seeded rows)")
+      ->check(not_empty())
       ->type_name("FILE");
   add_config_options(command, source);
 }

@@ -10,6 +10,9 @@
 
 namespace sparity::cli {
 
+/// Refuses the empty word: for options that name a file or a folder.
+CLI::Validator not_empty();
+
 // Options that several programs and commands have, spelled alike everywhere.
 
 void add_dtype_option(CLI::App& command, core::Dtype& dtype);

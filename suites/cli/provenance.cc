@@ -4,6 +4,7 @@
 #include "src/core/file_io.h"
 #include "src/core/safetensors.h"
 #include "suites/cli/build_info.h"
+#include "suites/cli/inspection.h"
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -29,6 +30,24 @@ std::string command_line() {
   }
   std::ranges::replace(text, '\0', ' ');
   return text;
+}
+
+/// The inputs file, or seeded rows once it is known that they fit.
+tensors::Inputs open_inputs(const CheckOptions& options, const core::ModelConfig& config) {
+  if (options.source.inputs.empty()) {
+    check_memory(options, config, 2, cases::default_tokens(config));
+  }
+  tensors::Inputs inputs = cases::open_inputs(options.source, config);
+  check_memory(options, config, inputs.input_ids.size(0), inputs.input_ids.size(1));
+  return inputs;
+}
+
+void check_weights(const std::string& folder) {
+  const std::string complaint = inspect(folder).complaint();
+  SPARITY_CHECK_INPUT(complaint.empty(),
+                      fmt::format("{}: expected tensors that fit the config, found {}; `sparity "
+                                  "inspect` lists all",
+                                  folder, complaint));
 }
 
 /// SHA-256 over every shard's SHA-256, in order of name; of seeded weights, over what decides them.
@@ -77,14 +96,16 @@ void fill_build(reports::Report& report) {
 
 void fill_provenance(const CheckOptions& options, reports::Report& report) {
   const core::ParsedConfig parsed = cases::read_config(options.source);
-  const tensors::Inputs inputs = cases::open_inputs(options.source, parsed.config);
+  const tensors::Inputs inputs = open_inputs(options, parsed.config);
+  if (!options.source.model.empty()) {
+    check_weights(options.source.model);
+  }
   for (const std::string& warning : parsed.warnings) {
     fmt::print(stderr, "sparity: warning: {}\n", warning);
   }
   for (const std::string& warning : inputs.warnings) {
     fmt::print(stderr, "sparity: warning: {}\n", warning);
   }
-  check_memory(options, parsed.config, inputs.input_ids.size(0), inputs.input_ids.size(1));
   fill_build(report);
   reports::Provenance& p = report.provenance;
   p.planted_fault = options.fault;

@@ -1,22 +1,21 @@
-#include "src/core/safetensors.h"
-#include "src/tensors/at_dtype.h"
+#include "src/core/error.h"
+#include "src/tensors/input_file.h"
 #include "src/tensors/recorder.h"
 #include "suites/cases/bound_model.h"
 #include "suites/cli/build_info.h"
 #include "suites/cli/command.h"
+#include "suites/cli/forced_values.h"
+#include "suites/cli/overwriting.h"
 #include "suites/cli/run_output.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
-#include <c10/core/ScalarType.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <chrono>
 #include <filesystem>
-#include <fnmatch.h>
 #include <fstream>
 #include <map>
 #include <optional>
@@ -40,8 +39,7 @@ struct RunOptions {
   core::AttentionMode attention = core::AttentionMode::kSparse;
   std::string loss;  // empty: lm when there are labels
   std::vector<std::string> trace;
-  std::string force;
-  std::string force_names = "*";
+  ForcedFile force;
   int threads = 0;
   int repeat = 0;
   bool grads = false;
@@ -67,35 +65,17 @@ std::int64_t peak_resident_bytes() {
   return kibibytes * 1024;
 }
 
-void force_from_file(const RunOptions& options, tensors::Recorder& recorder) {
-  const std::string& path = options.force;
-  const core::SafetensorsFile file(path);
-  std::size_t forced = 0;
-  for (const auto& [name, entry] : file.tensors()) {
-    if (fnmatch(options.force_names.c_str(), name.c_str(), 0) != 0) {
-      continue;
-    }
-    SPARITY_CHECK_INPUT(
-        name.starts_with(kTracePrefix),
-        fmt::format("{}: tensor '{}': expected names that start with 'trace.'; choose "
-                    "with --force-names",
-                    path, name));
-    at::Tensor value = at::empty(entry.shape, tensors::to_scalar_type(entry.dtype));
-    file.read(name, {static_cast<std::byte*>(value.mutable_data_ptr()), value.nbytes()});
-    recorder.force(name.substr(kTracePrefix.size()), value);
-    ++forced;
-  }
-  SPARITY_CHECK_INPUT(forced > 0, fmt::format("{}: no tensor that --force-names '{}' matches", path,
-                                              options.force_names));
-}
-
 void check_options(const RunOptions& options) {
   SPARITY_CHECK_INPUT(
       options.device == "cpu",
       "--device: expected cpu (this build has no CUDA path), found " + options.device);
   const std::filesystem::path folder = std::filesystem::absolute(options.out).parent_path();
-  SPARITY_CHECK_INPUT(std::filesystem::is_directory(folder),
-                      fmt::format("--out: folder {} does not exist", folder.string()));
+  SPARITY_CHECK_INPUT(
+      std::filesystem::is_directory(folder),
+      fmt::format("--out: expected a file in a folder that exists, found {}", options.out));
+  refuse_overwriting(
+      options.out,
+      {{"--model", options.model}, {"--inputs", options.inputs}, {"--force", options.force.path}});
 }
 
 bool wants_loss(const RunOptions& options, const tensors::Inputs& inputs) {
@@ -137,10 +117,12 @@ std::vector<double> timed(const RunOptions& options, double first, RunPass pass)
 
 std::map<std::string, std::string> metadata_of(const RunOptions& options,
                                                const core::ModelConfig& config,
+                                               const tensors::Inputs& inputs,
                                                const tensors::Recorder& recorder) {
   return {{"format", "pt"},
           {"sparity_version", std::string(kVersion)},
           {"config_hash", core::config_hash(config)},
+          {"inputs_hash", tensors::inputs_hash(inputs)},
           {"impl", options.impl},
           {"dtype", std::string(core::to_string(options.dtype))},
           {"recipe", std::string(core::to_string(options.recipe))},
@@ -194,13 +176,16 @@ std::vector<std::string> without_gradient(const core::TensorManifest& manifest,
   return names;
 }
 
-void check_probed(const RunOptions& options, const tensors::Recorder& recorder) {
-  for (const std::string& name : recorder.unused_forces()) {
-    SPARITY_FAIL_INPUT(fmt::format("{}: 'trace.{}': no intermediate of that name to replace",
-                                   options.force, name));
-  }
-  for (const std::string& glob : recorder.unmatched_globs()) {
-    warn({fmt::format("--trace '{}' matches nothing", glob)});
+/// The traced pass. With forced values, what it refuses is their fault: their file is named.
+Computed compute_forced(const RunOptions& options, const cases::BoundModel& model,
+                        const tensors::Inputs& inputs, tensors::Recorder& recorder) {
+  try {
+    return compute(options, model, inputs, recorder);
+  } catch (const core::Error& error) {
+    if (options.force.path.empty() || error.code() != core::ExitCode::kBadInput) {
+      throw;
+    }
+    SPARITY_FAIL_INPUT(fmt::format("{}: {}", options.force.path, error.what()));
   }
 }
 
@@ -237,13 +222,15 @@ core::ExitCode run(const RunOptions& options) {
   warn(inputs.warnings);
 
   tensors::Recorder recorder(options.trace);
-  if (!options.force.empty()) {
-    force_from_file(options, recorder);
+  force_from_file(options.force, checkpoint.config, inputs, recorder);
+  const Computed computed = compute_forced(options, model, inputs, recorder);
+  check_all_used(options.force, recorder);
+  for (const std::string& glob : recorder.unmatched_globs()) {
+    warn({fmt::format("--trace '{}' matches nothing", glob)});
   }
-  const Computed computed = compute(options, model, inputs, recorder);
-  check_probed(options, recorder);
 
-  std::map<std::string, std::string> metadata = metadata_of(options, checkpoint.config, recorder);
+  std::map<std::string, std::string> metadata =
+      metadata_of(options, checkpoint.config, inputs, recorder);
   nlohmann::json summary = computed.seconds;
   if (computed.loss) {
     metadata["ignored_labels"] = std::to_string(computed.loss->ignored);
@@ -279,15 +266,20 @@ void add_run(CLI::App& app, Action& action) {
   const auto options = std::make_shared<RunOptions>();
   CLI::App& command = *app.add_subcommand(
       "run", "One forward pass of a checkpoint, and with --grads one back, to a safetensors file");
-  command.add_option("--model", options->model, "Checkpoint folder")->required()->type_name("DIR");
+  command.add_option("--model", options->model, "Checkpoint folder")
+      ->required()
+      ->check(not_empty())
+      ->type_name("DIR");
   command
       .add_option(
           "--inputs", options->inputs,
           "safetensors with input_ids I64 [B,S]; optional attention_mask, position_ids, labels")
       ->required()
+      ->check(not_empty())
       ->type_name("FILE");
   command.add_option("--out", options->out, "Where logits, loss and traces go")
       ->required()
+      ->check(not_empty())
       ->type_name("FILE");
   command.add_option("--impl", options->impl, "Which implementation runs")
       ->check(CLI::IsMember({"src", "reference"}))
@@ -310,11 +302,12 @@ void add_run(CLI::App& app, Action& action) {
       ->type_name("GLOB")
       ->allow_extra_args(false);
   command
-      .add_option("--force", options->force,
+      .add_option("--force", options->force.path,
                   "Replace the intermediates that this file holds, named trace.<name>")
+      ->check(not_empty())
       ->type_name("FILE");
   command
-      .add_option("--force-names", options->force_names,
+      .add_option("--force-names", options->force.names,
                   "Only those of the file that this glob matches")
       ->type_name("GLOB");
   add_threads_option(command, options->threads);

@@ -9,6 +9,7 @@
 #include "suites/judge/start_check.h"
 #include "suites/runner/calibrate.h"
 #include "suites/runner/kill_check.h"
+#include "suites/runner/plantable.h"
 #include "suites/runner/suite_list.h"
 
 #include <ATen/Parallel.h>
@@ -17,10 +18,12 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <fnmatch.h>
 #include <memory>
-#include <optional>
 #include <set>
 #include <string>
 #include <unistd.h>
@@ -105,8 +108,7 @@ ExitCode list(const Options& options) {
   return ExitCode::kPass;
 }
 
-/// The mistakes of a harness itself: C9, a suite that dies; C10, a suite that hangs. Both befall
-/// `norm`, so that the others show whether they still run.
+/// Only `norm` does, so that the others show whether they still run.
 void misbehave([[maybe_unused]] const std::string& id, [[maybe_unused]] const std::string& suite) {
 #ifdef SPARITY_FAULTS
   if (suite != "norm") {
@@ -122,15 +124,15 @@ void misbehave([[maybe_unused]] const std::string& id, [[maybe_unused]] const st
 }
 
 void plant(const std::string& id, const std::string& suite) {
-  if (id == "C9" || id == "C10") {
+  SPARITY_CHECK_INPUT(
+      plantable(id),
+      fmt::format("--fault: expected an id of this build's register, found '{}'", id));
+  if (is_harness_mistake(id)) {
     misbehave(id, suite);
     return;
   }
-  const std::optional<core::Fault> fault = core::fault_from_id(id);
-  SPARITY_CHECK_INPUT(fault.has_value(),
-                      fmt::format("--fault: '{}' is not in this build's register", id));
 #ifdef SPARITY_FAULTS
-  core::sparity_fault_plant(*fault);
+  core::sparity_fault_plant(*core::fault_from_id(id));
 #endif
 }
 
@@ -183,14 +185,24 @@ class CaseTest : public testing::Test {
   Session& session_;
 };
 
-std::set<std::string> names_in_journal(const Options& options) {
+/// Cases of this run that the journal holds already. A record of this suite that no case of this
+/// run writes is refused: it would be counted.
+std::set<std::string> names_in_journal(const Options& options,
+                                       const std::vector<cases::Case>& cases) {
   std::set<std::string> names;
-  if (options.resume && std::filesystem::exists(options.journal)) {
-    for (const judge::CaseRecord& record : judge::read_journal(options.journal).records) {
-      if (record.suite == options.suite && record.dtype == core::to_string(options.dtype)) {
-        names.insert(record.name);
-      }
+  if (!options.resume || !std::filesystem::exists(options.journal)) {
+    return names;
+  }
+  for (const judge::CaseRecord& record : judge::read_journal(options.journal).records) {
+    if (record.suite != options.suite || record.dtype != core::to_string(options.dtype)) {
+      continue;
     }
+    const auto found = std::ranges::find(cases, record.name, &cases::Case::name);
+    SPARITY_CHECK_INPUT(found != cases.end() && chosen(options, *found),
+                        fmt::format("{}: expected cases of {} that match '{}', found '{}'; run "
+                                    "without --resume to start anew",
+                                    options.journal, options.suite, options.filter, record.name));
+    names.insert(record.name);
   }
   return names;
 }
@@ -198,13 +210,14 @@ std::set<std::string> names_in_journal(const Options& options) {
 ExitCode run_suite(const Options& options) {
   const Suite& suite = chosen_suite(options);
   const cases::SuiteContext context = make_context(options);
-  const std::set<std::string> done = names_in_journal(options);
+  const std::vector<cases::Case> all = suite.cases();
+  const std::set<std::string> done = names_in_journal(options, all);
   Session session{context, nullptr, {}};
   if (!options.journal.empty()) {
     session.journal = std::make_unique<judge::JournalWriter>(options.journal);
   }
   std::size_t registered = 0;
-  for (const cases::Case& c : suite.cases()) {
+  for (const cases::Case& c : all) {
     if (!chosen(options, c) || done.contains(c.name)) {
       continue;
     }
@@ -272,6 +285,7 @@ ExitCode dispatch(const Options& options) {
 }  // namespace sparity::runner
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a write beyond the limit on file sizes fails with a message
   testing::InitGoogleTest(&argc, argv);
   CLI::App app{"Runs one of Sparity's suites in one dtype.", "sparity-suites"};
   sparity::runner::Options options;

@@ -1,0 +1,237 @@
+// `sparity compare` and files that do not belong together: exit code 5 with file, field and both
+// values, never a verdict.
+
+#include "src/core/safetensors.h"
+#include "suites/selftest/dump_edit.h"
+#include "suites/selftest/program.h"
+#include "suites/selftest/scratch_folder.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace sparity::selftest {
+namespace {
+
+namespace fs = std::filesystem;
+using core::Dtype;
+using testing::HasSubstr;
+
+const fs::path kGolden = fs::path(SPARITY_SOURCE_DIR) / "fixtures/goldens/right-padding";
+
+std::string quoted(const fs::path& path) { return "'" + path.string() + "'"; }
+
+/// A candidate in float32 with a truth and a baseline that follow its choices, made once.
+class Compare : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    made_ = new ScratchFolder();
+    run("candidate", "--grads --trace '*'");
+    const std::string follow = "--grads --impl reference --trace '*' --force " +
+                               quoted(made("candidate")) + " --force-names '*topk_indices' ";
+    run("truth", follow + "--dtype float64");
+    run("baseline", follow + "--dtype float32");
+  }
+  static void TearDownTestSuite() {
+    delete made_;
+    made_ = nullptr;
+  }
+
+  static fs::path made(const std::string& name) { return made_->path() / (name + ".safetensors"); }
+
+  static void run(const std::string& name, const std::string& more) {
+    ASSERT_EQ(run_sparity("run --model " + quoted(kGolden) + " --inputs " +
+                          quoted(kGolden / "inputs.safetensors") + " --out " + quoted(made(name)) +
+                          " " + more)
+                  .exit_code,
+              0);
+  }
+
+  /// One of the three files is tampered with.
+  Finished compare(const std::string& role, const std::function<void(DumpEdit&)>& change,
+                   const std::string& more = "") const {
+    edit(made(role), own_.path() / (role + ".safetensors"), change);
+    const auto file = [&](const std::string& name) {
+      return quoted(name == role ? own_.path() / (name + ".safetensors") : made(name));
+    };
+    return run_sparity("compare " + file("candidate") + " --truth " + file("truth") +
+                       " --baseline " + file("baseline") + " --inputs " +
+                       quoted(kGolden / "inputs.safetensors") + " --model " + quoted(kGolden) +
+                       " " + more);
+  }
+
+  void expect_refused(const std::string& role, const std::function<void(DumpEdit&)>& change,
+                      const std::vector<std::string>& words, const std::string& more = "") const {
+    const Finished done = compare(role, change, more);
+    EXPECT_EQ(done.exit_code, 5) << done.out << done.err;
+    EXPECT_THAT(done.err, HasSubstr(role + ".safetensors"));
+    for (const std::string& word : words) {
+      EXPECT_THAT(done.err, HasSubstr(word));
+    }
+  }
+
+  ScratchFolder own_;
+
+ private:
+  static ScratchFolder* made_;
+};
+
+ScratchFolder* Compare::made_ = nullptr;
+
+std::function<void(DumpEdit&)> says(const std::string& key, const std::string& value) {
+  return [=](DumpEdit& dump) { dump.metadata[key] = value; };
+}
+
+void untouched(DumpEdit&) {}
+
+/// Noise that bfloat16 would excuse and float32 does not.
+void make_noisy(DumpEdit& dump) {
+  auto* logits = dump.values<float>("logits");
+  for (std::size_t i = 0; i < dump.tensors.at("logits").bytes.size() / sizeof(float); ++i) {
+    logits[i] *= i % 2 == 0 ? 1.002F : 0.998F;
+  }
+}
+
+TEST_F(Compare, HonestDumpPassesWithEveryIdentityConfirmed) {
+  const Finished done = compare("candidate", untouched);
+  EXPECT_EQ(done.exit_code, 0) << done.out << done.err;
+  EXPECT_THAT(done.err, testing::Not(HasSubstr("not exercised")));
+}
+
+TEST_F(Compare, DtypeOfTheMetadataIsNotOverruled) {
+  EXPECT_EQ(compare("candidate", make_noisy).exit_code, 1);
+  EXPECT_EQ(compare("candidate", make_noisy, "--dtype float32").exit_code, 1);
+  expect_refused("candidate", make_noisy,
+                 {"metadata 'dtype': expected bfloat16 (--dtype), found float32"},
+                 "--dtype bfloat16");
+  expect_refused("candidate", says("dtype", "float8"), {"'dtype'", "'float8'"});
+}
+
+TEST_F(Compare, ADumpWithoutDtypeIsInferredAskedForAndNamed) {
+  const auto silent = [](DumpEdit& dump) { dump.metadata.erase("dtype"); };
+  expect_refused("candidate", silent, {"metadata 'dtype'", "found none", "--dtype"});
+  const Finished told = compare("candidate", silent, "--dtype float32");
+  EXPECT_EQ(told.exit_code, 0) << told.out << told.err;
+  EXPECT_THAT(told.err, HasSubstr("float32 is assumed, because --dtype says so"));
+  // Stored in bfloat16: then a float32 baseline is not its baseline.
+  const Finished inferred = compare("candidate", [](DumpEdit& dump) {
+    dump.metadata.erase("dtype");
+    DumpEdit::Stored& logits = dump.tensors.at("logits");
+    std::vector<std::byte> halves;
+    for (std::size_t i = 0; i < logits.bytes.size(); i += 4) {
+      halves.insert(halves.end(), {logits.bytes[i + 2], logits.bytes[i + 3]});
+    }
+    logits.dtype = Dtype::kBF16;
+    logits.bytes = halves;
+  });
+  EXPECT_EQ(inferred.exit_code, 5);
+  EXPECT_THAT(inferred.err, HasSubstr("baseline.safetensors: metadata 'dtype': expected bfloat16 "
+                                      "as of the candidate, found float32"));
+}
+
+TEST_F(Compare, FilesOfOtherModelsOrInputsAreRefused) {
+  for (const std::string role : {"candidate", "truth", "baseline"}) {
+    expect_refused(role, says("config_hash", "0123456789abcdef"),
+                   {"'config_hash'", "0123456789abcdef"});
+    expect_refused(role, says("inputs_hash", "0123456789abcdef"),
+                   {"'inputs_hash'", "0123456789abcdef"});
+    expect_refused(role, says("attention", "dense"), {"'attention'", "sparse", "dense"});
+  }
+}
+
+TEST_F(Compare, RolesAreKept) {
+  expect_refused("truth", says("dtype", "float32"),
+                 {"metadata 'dtype': expected float64, found float32"});
+  expect_refused("truth", says("impl", "src"), {"metadata 'impl': expected reference, found src"});
+  expect_refused("baseline", says("impl", "src"), {"metadata 'impl'"});
+  expect_refused("baseline", says("dtype", "bfloat16"),
+                 {"metadata 'dtype': expected float32 as of the candidate, found bfloat16"});
+  const Finished twice =
+      run_sparity("compare " + quoted(made("candidate")) + " --truth " + quoted(made("truth")) +
+                  " --baseline " + quoted(made("candidate")));
+  EXPECT_EQ(twice.exit_code, 5);
+  EXPECT_THAT(twice.err, HasSubstr("--baseline: expected another file than CANDIDATE"));
+}
+
+TEST_F(Compare, TheBaselineRoundsBfloat16WhereTheCandidateDoes) {
+  run("candidate16", "--dtype bfloat16");
+  run("official16", "--impl reference --dtype bfloat16");
+  run("hf16", "--impl reference --dtype bfloat16 --recipe hf");
+  const std::string line = "compare --partial " + quoted(made("candidate16")) + " --truth " +
+                           quoted(made("truth")) + " --baseline ";
+  EXPECT_NE(run_sparity(line + quoted(made("official16"))).exit_code, 5);
+  const Finished refused = run_sparity(line + quoted(made("hf16")));
+  EXPECT_EQ(refused.exit_code, 5);
+  EXPECT_THAT(refused.err, HasSubstr("metadata 'recipe': expected official as in"));
+}
+
+TEST_F(Compare, MissingMetadataIsNotedAndNoMore) {
+  const Finished done = compare("candidate", [](DumpEdit& dump) {
+    dump.metadata = {{"dtype", "float32"}, {"attention", "sdpa"}};
+  });
+  EXPECT_EQ(done.exit_code, 0) << done.out << done.err;
+  for (const char* key : {"'config_hash'", "'inputs_hash'", "'attention'"}) {
+    EXPECT_THAT(done.err, HasSubstr(key));
+  }
+}
+
+TEST_F(Compare, InputsOfAnotherShapeAreRefused) {
+  const fs::path in = own_.path() / "other.safetensors";
+  const std::vector<std::int64_t> ids(6, 1);
+  core::write_safetensors(in, {{"input_ids", Dtype::kI64, {2, 3}, std::as_bytes(std::span(ids))}});
+  const Finished done = run_sparity("compare " + quoted(made("candidate")) + " --truth " +
+                                    quoted(made("truth")) + " --inputs " + quoted(in));
+  EXPECT_EQ(done.exit_code, 5);
+  EXPECT_THAT(done.err, HasSubstr("other.safetensors: 'input_ids'"));
+  EXPECT_THAT(done.err, HasSubstr("[2, 3]"));
+}
+
+TEST_F(Compare, TensorsOfAnImpossibleTypeAreTheirFilesFault) {
+  const auto integer_logits = [](DumpEdit& dump) { dump.tensors.at("logits").dtype = Dtype::kI32; };
+  for (const std::string role : {"candidate", "baseline"}) {
+    expect_refused(role, integer_logits, {"tensor 'logits': expected F32", "found I32"});
+  }
+  expect_refused("truth", [](DumpEdit& dump) { dump.tensors.at("logits").dtype = Dtype::kI64; },
+                 {"tensor 'logits': expected F64", "found I64"});
+}
+
+TEST_F(Compare, AChoiceOfAnotherShapeFails) {
+  const Finished done = compare("candidate", [](DumpEdit& dump) {
+    for (auto& [name, tensor] : dump.tensors) {
+      if (name.ends_with(".topk_indices")) {
+        tensor.shape = {tensor.shape[0] * tensor.shape[1], tensor.shape[2]};
+      }
+    }
+  });
+  EXPECT_EQ(done.exit_code, 1) << done.out << done.err;
+}
+
+TEST_F(Compare, ANameThatIsNoLayersDoesNotStopIt) {
+  const Finished done = compare("candidate", [](DumpEdit& dump) {
+    dump.tensors.emplace("trace.layers.x", dump.tensors.at("logits"));
+    dump.tensors.emplace("trace.layers.99999999999999999999.q", dump.tensors.at("logits"));
+  });
+  EXPECT_EQ(done.exit_code, 1) << done.out << done.err;
+}
+
+TEST_F(Compare, ExpertsGradientsAreJudgedTogether) {
+  const Finished done = compare("candidate", untouched, "--json");
+  EXPECT_THAT(done.out, HasSubstr(".mlp.experts.up_proj.weight\""));
+  EXPECT_THAT(done.out, testing::Not(HasSubstr(".mlp.experts.0.up_proj.weight\"")));
+  // One wrong element of one expert is still seen.
+  const Finished wrong = compare("candidate", [](DumpEdit& dump) {
+    const std::string name = "grad.model.layers.1.mlp.experts.0.up_proj.weight";
+    ASSERT_TRUE(dump.tensors.contains(name));
+    dump.values<float>(name)[0] += 1.0F;
+  });
+  EXPECT_EQ(wrong.exit_code, 1) << wrong.out << wrong.err;
+  EXPECT_THAT(wrong.out, HasSubstr(".mlp.experts.up_proj.weight"));
+}
+
+}  // namespace
+}  // namespace sparity::selftest
