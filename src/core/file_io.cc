@@ -1,5 +1,6 @@
 #include "src/core/file_io.h"
 
+#include "src/core/atomic_folder.h"
 #include "src/core/error.h"
 
 #include <fmt/format.h>
@@ -62,20 +63,6 @@ fs::path folder_of(const fs::path& path) {
   throw_error(ExitCode::kCrashed,
               fmt::format("{}: cannot write: {}", path.string(), reason(error_number)), __FILE__,
               __LINE__);
-}
-
-void flush_folder(const fs::path& folder) {
-  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) {
-    return;  // a folder that may be written but not read: the file itself is safe by now
-  }
-  const int outcome = ::fsync(descriptor);
-  const int error_number = errno;
-  ::close(descriptor);
-  // EINVAL: the file system has nothing to flush for a folder.
-  if (outcome != 0 && error_number != EINVAL) {
-    fail_write(folder, error_number);
-  }
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include "src/core/model_config.h"
 #include "src/core/safetensors.h"
 #include "src/core/strict_json.h"
+#include "src/core/token_file.h"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -67,6 +68,11 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(Corpus{"safetensors", read_whole_safetensors, 123, 10},
                     Corpus{"json", [](const fs::path& path) { read_json(path); }, 53, 5},
                     Corpus{"config", [](const fs::path& path) { read_model_config(path); }, 58, 4},
+                    Corpus{"tokens",
+                           [](const fs::path& path) {
+                             read_token_rows(path, {.vocab_size = 10, .max_tokens = 4});
+                           },
+                           28, 5},
                     Corpus{"index", [](const fs::path& path) { ShardedSafetensors::open(path); },
                            24, 3}),
     [](const auto& test) { return std::string(test.param.name); });
