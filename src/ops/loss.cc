@@ -148,12 +148,21 @@ struct CrossEntropy : torch::autograd::Function<CrossEntropy> {
 
 }  // namespace
 
+std::int64_t counted_labels(const at::Tensor& labels, const at::Tensor& token_mask) {
+  const Targets targets(labels, token_mask);
+  std::int64_t counted = 0;
+  for (std::int64_t i = 0; i < labels.numel(); ++i) {
+    counted += targets.counts(i) ? 1 : 0;
+  }
+  return counted;
+}
+
 LmLoss lm_loss(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& token_mask,
                std::int64_t num_items) {
   const Targets targets(labels, token_mask);
   LmLoss result;
+  result.counted = counted_labels(labels, token_mask);
   for (std::int64_t i = 0; i < labels.numel(); ++i) {
-    result.counted += targets.counts(i) ? 1 : 0;
     result.ignored += targets.ignored(i) ? 1 : 0;
   }
   SPARITY_CHECK_INPUT(result.counted > 0 || num_items > 0,

@@ -10,6 +10,9 @@ struct LmLoss {
   std::int64_t ignored = 0;  // labels whose predicting position is padding
 };
 
+/// Labels that count: neither −100 nor in the first column, and predicted from a token.
+std::int64_t counted_labels(const at::Tensor& labels, const at::Tensor& token_mask);
+
 /// Cross entropy of position i against label i + 1 (spec 4.6): logsumexp(logits) − logits[label],
 /// row by row; exponentials and differences in f32(logits), sums and logarithm in float64, rounded
 /// to f32(logits) once. Gradient: (softmax − one at the label) / counted in
