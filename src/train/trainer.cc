@@ -1,0 +1,279 @@
+#include "src/train/trainer.h"
+
+#include "src/core/error.h"
+#include "src/ops/balance.h"
+#include "src/tensors/at_dtype.h"
+#include "src/tensors/recorder.h"
+
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <set>
+#include <utility>
+
+namespace sparity::train {
+
+namespace {
+
+/// Parameters in the run's dtypes, as leaves; those that the stage trains gather gradients.
+tensors::WeightStore leaves_of(const tensors::Checkpoint& source, const TrainOptions& options) {
+  const tensors::WeightStore rounded =
+      source.weights.rounded(source.manifest, options.dtype, options.recipe);
+  std::map<std::string, at::Tensor> leaves;
+  for (const core::ParameterSpec& parameter : source.manifest.parameters()) {
+    leaves.emplace(
+        parameter.name,
+        rounded.at(parameter.name).detach().requires_grad_(trains(options.stage, parameter.role)));
+  }
+  return tensors::WeightStore(source.manifest, std::move(leaves), "leaves");
+}
+
+bool is_norm(core::ParameterRole role) {
+  return role == core::ParameterRole::kNormGain || role == core::ParameterRole::kIndexerNormGain ||
+         role == core::ParameterRole::kIndexerNormBias;
+}
+
+[[noreturn]] void stop(std::int64_t step, const std::string& what) {
+  core::throw_error(core::ExitCode::kCrashed,
+                    fmt::format("step {}: {}; the step was not taken, and nothing was saved since "
+                                "the last checkpoint",
+                                step, what),
+                    __FILE__, __LINE__);
+}
+
+std::string text_of(const std::optional<double>& value) {
+  return value ? fmt::format("{}", *value) : "none";
+}
+
+void require_finite(std::int64_t step, const LossReport& loss) {
+  if (!std::isfinite(loss.total)) {
+    stop(step, fmt::format("expected a finite loss, found {} (lm {}, kl {}, balance {})",
+                           loss.total, text_of(loss.lm), text_of(loss.kl), text_of(loss.balance)));
+  }
+}
+
+void require_finite(std::int64_t step, const Gradients& gradients) {
+  for (const auto& [name, gradient] : gradients) {
+    const double norm = global_norm({{name, gradient}});
+    if (!std::isfinite(norm)) {
+      stop(step, fmt::format("expected finite gradients, found a norm of {} in {}", norm, name));
+    }
+  }
+}
+
+}  // namespace
+
+Trainer::Trainer(tensors::Checkpoint checkpoint, const TrainOptions& options)
+    : options_(options),
+      source_(std::move(checkpoint)),
+      weights_(leaves_of(source_, options_)),
+      model_(source_.config, weights_),
+      frozen_(frozen_tensors()) {
+  make_groups();
+}
+
+bool Trainer::is_trained(const core::ParameterSpec& parameter) const {
+  return trains(options_.stage, parameter.role) ||
+         (parameter.role == core::ParameterRole::kRouterBias && updates_biases());
+}
+
+std::map<std::string, at::Tensor> Trainer::frozen_tensors() const {
+  std::map<std::string, at::Tensor> frozen;
+  for (const core::ParameterSpec& parameter : source_.manifest.parameters()) {
+    if (is_trained(parameter)) {
+      continue;
+    }
+    const at::Tensor& read = source_.weights.at(parameter.name);
+    const at::Tensor& used = weights_.at(parameter.name);
+    frozen.emplace(parameter.name, read);
+    if (!read.is_alias_of(used)) {
+      frozen.emplace(parameter.name + " (rounded)", used);
+    }
+  }
+  return frozen;
+}
+
+void Trainer::make_groups() {
+  struct Members {
+    std::map<std::string, at::Tensor> parameters;
+    std::set<std::string> without_decay;
+  };
+  std::map<bool, Members> by_indexer;
+  for (const core::ParameterSpec& parameter : source_.manifest.parameters()) {
+    if (trains(options_.stage, parameter.role)) {
+      Members& members = by_indexer[is_indexer(parameter.role)];
+      members.parameters.emplace(parameter.name, weights_.at(parameter.name));
+      if (options_.decay == DecayScope::kMatrices && is_norm(parameter.role)) {
+        members.without_decay.insert(parameter.name);
+      }
+    }
+  }
+  for (auto& [indexer, members] : by_indexer) {
+    const double rate = options_.adamw.learning_rate;
+    groups_.push_back(
+        {indexer ? "indexer" : "model",
+         indexer ? options_.indexer_learning_rate.value_or(rate) : rate,
+         AdamW(std::move(members.parameters), options_.adamw, std::move(members.without_decay))});
+  }
+}
+
+std::int64_t Trainer::trained_count() const {
+  std::int64_t count = 0;
+  for (const core::ParameterSpec& parameter : source_.manifest.parameters()) {
+    count += is_trained(parameter) ? parameter.numel() : 0;
+  }
+  return count;
+}
+
+void Trainer::take_gradients(Gradients& sum) const {
+  for (const OptimizerGroup& group : groups_) {
+    for (const auto& [name, leaf] : group.optimizer.parameters()) {
+      if (!leaf.grad().defined()) {
+        continue;
+      }
+      const at::Tensor gradient = leaf.grad().to(tensors::at_least_f32(leaf.scalar_type()));
+      const auto [known, first] = sum.emplace(name, gradient);
+      if (!first) {
+        known->second.add_(gradient);
+      }
+      leaf.mutable_grad().reset();
+    }
+  }
+}
+
+StepReport Trainer::step(const std::vector<tensors::Inputs>& micro_batches) {
+  const BatchCounts counts = BatchCounts::of(micro_batches);
+  model::ForwardOptions forward = options_.forward_options();
+  forward.objective.num_items = counts.labels;
+  SPARITY_CHECK_INPUT(!forward.objective.lm || counts.labels > 0,
+                      fmt::format("step {}: expected a label to learn from, found none that counts",
+                                  steps_done_ + 1));
+  StepReport report;
+  report.step = steps_done_ + 1;
+  report.tokens = counts.tokens;
+  report.labels = counts.labels;
+  Gradients gradients;
+  std::map<std::string, at::Tensor> loads;
+  for (const tensors::Inputs& inputs : micro_batches) {
+    const at::AutoGradMode recording(true);
+    tensors::Recorder choices({"*.mlp.gate.topk_indices"});
+    const tensors::Probe probe = updates_biases() ? tensors::Probe(&choices) : tensors::Probe();
+    const ObjectiveValue value = evaluate(model_, inputs, forward, probe);
+    const StepShare share(forward.objective, BatchCounts::of(inputs), counts);
+    report.loss.add(value, forward.objective, share);
+    require_finite(report.step, report.loss);
+    share_of_total(value, forward.objective, share).backward();
+    take_gradients(gradients);
+    add_loads(choices.captured(), inputs.token_mask, loads);
+  }
+  require_finite(report.step, gradients);
+  const at::NoGradGuard no_gradients;
+  optimize(gradients, report);
+  if (updates_biases()) {
+    update_biases(loads);
+  }
+  ++steps_done_;
+  return report;
+}
+
+void Trainer::optimize(const Gradients& gradients, StepReport& report) {
+  std::vector<Gradients> by_group;
+  double squares = 0;
+  for (const OptimizerGroup& group : groups_) {
+    Gradients& own = by_group.emplace_back();
+    for (const auto& [name, parameter] : group.optimizer.parameters()) {
+      const auto found = gradients.find(name);
+      if (found == gradients.end()) {
+        report.without_gradient.push_back(name);
+      } else {
+        own.emplace(name, found->second);
+      }
+    }
+    const double norm = global_norm(own);
+    report.group_norms.emplace(group.name, norm);
+    squares += norm * norm;
+  }
+  report.gradient_norm = std::sqrt(squares);
+  for (std::size_t i = 0; i < groups_.size(); ++i) {
+    OptimizerGroup& group = groups_[i];
+    const double norm = options_.clip_scope == ClipScope::kAll ? report.gradient_norm
+                                                               : report.group_norms.at(group.name);
+    const double rate = learning_rate_at(steps_done_, group.learning_rate, options_.schedule);
+    report.learning_rates.emplace(group.name, rate);
+    group.optimizer.step(by_group[i], rate,
+                         options_.clip == 0.0 ? 1.0 : clip_scale(norm, options_.clip));
+  }
+}
+
+void Trainer::add_loads(const std::map<std::string, at::Tensor>& choices,
+                        const at::Tensor& token_mask,
+                        std::map<std::string, at::Tensor>& loads) const {
+  for (const auto& [name, chosen] : choices) {
+    const at::Tensor load = ops::expert_load(chosen, token_mask, config().n_routed_experts);
+    const auto [known, first] = loads.emplace(name, load);
+    if (!first) {
+      known->second.add_(load);
+    }
+  }
+}
+
+void Trainer::update_biases(const std::map<std::string, at::Tensor>& loads) {
+  for (const auto& [choice, load] : loads) {
+    const std::string gate = choice.substr(0, choice.rfind('.'));
+    const at::Tensor bias = weights_.at("model." + gate + ".e_score_correction_bias");
+    bias.copy_(ops::updated_bias(bias, load, options_.bias_update_rate));
+  }
+}
+
+LossReport Trainer::validate(const std::vector<tensors::Inputs>& batches) const {
+  const at::NoGradGuard no_gradients;
+  const BatchCounts counts = BatchCounts::of(batches);
+  model::ForwardOptions forward = options_.forward_options();
+  forward.recompute_layers = false;
+  forward.objective.num_items = counts.labels;
+  LossReport report;
+  for (const tensors::Inputs& inputs : batches) {
+    report.add(evaluate(model_, inputs, forward), forward.objective,
+               StepShare(forward.objective, BatchCounts::of(inputs), counts));
+  }
+  return report;
+}
+
+void Trainer::restore(std::int64_t steps_done, const std::map<std::string, AdamWState>& state) {
+  std::size_t taken = 0;
+  for (OptimizerGroup& group : groups_) {
+    std::map<std::string, AdamWState> own;
+    for (const auto& [name, parameter] : group.optimizer.parameters()) {
+      const auto found = state.find(name);
+      SPARITY_CHECK_INPUT(found != state.end(),
+                          fmt::format("optimizer state: expected '{}', found none", name));
+      own.emplace(name, found->second);
+      ++taken;
+    }
+    group.optimizer.restore(std::move(own));
+  }
+  SPARITY_CHECK_INPUT(
+      taken == state.size(),
+      fmt::format("optimizer state: expected {} parameters, found {}", taken, state.size()));
+  steps_done_ = steps_done;
+}
+
+tensors::Checkpoint Trainer::checkpoint() const {
+  std::map<std::string, at::Tensor> tensors;
+  for (const core::ParameterSpec& parameter : source_.manifest.parameters()) {
+    const tensors::WeightStore& holder = is_trained(parameter) ? weights_ : source_.weights;
+    tensors.emplace(parameter.name, holder.at(parameter.name).detach());
+  }
+  return {source_.config,
+          source_.manifest,
+          tensors::WeightStore(source_.manifest, std::move(tensors), "trained weights"),
+          {}};
+}
+
+std::string Trainer::check_frozen() const {
+  frozen_.check();
+  return frozen_.digest();
+}
+
+}  // namespace sparity::train

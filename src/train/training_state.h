@@ -1,0 +1,49 @@
+#pragma once
+
+#include "src/train/trainer.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace sparity::train {
+
+/// What a checkpoint of a run says beside its tensors: `trainer.json`.
+struct RunRecord {
+  std::int64_t step = 0;
+  TrainOptions options;       // settled
+  std::string data_sha256;    // of the token file
+  std::string frozen_sha256;  // of the frozen parameters
+  std::int64_t threads = 0;
+};
+
+/// Writes `out`/step-N: `config.json`, `model.safetensors` (or shards), `optimizer.safetensors` and
+/// `trainer.json`. Everything goes to `step-N.tmp` first and is flushed to disk; the folder gets
+/// its name last, so that a run that is killed meanwhile leaves the earlier checkpoints and a
+/// folder that nobody reads. Throws (exit code 6) when a frozen parameter has changed, (exit code
+/// 5) when step-N is there already, and (exit code 4) when writing fails; then nothing is left
+/// behind.
+std::filesystem::path save_training_state(const Trainer& trainer, const StepReport& last,
+                                          const std::string& data_sha256,
+                                          const std::filesystem::path& out);
+
+/// N of the latest whole step-N in `folder`; nothing where there is none.
+std::optional<std::int64_t> latest_step(const std::filesystem::path& folder);
+
+/// The checkpoint that `path` names: itself, or the latest step-N in it. Throws (exit code 5) when
+/// there is none.
+std::filesystem::path find_training_state(const std::filesystem::path& path);
+
+/// Reads `folder`/trainer.json; throws (exit code 5) with file, member, expected and found.
+RunRecord read_run_record(const std::filesystem::path& folder);
+
+/// Throws (exit code 5), naming what differs, unless a run of these options and data goes on where
+/// `record` ends.
+void check_same_run(const RunRecord& record, const TrainOptions& options,
+                    const std::string& data_sha256, const std::filesystem::path& folder);
+
+/// Puts `trainer`, made from the checkpoint in `folder`, where the run was when it was written.
+void restore(Trainer& trainer, const RunRecord& record, const std::filesystem::path& folder);
+
+}  // namespace sparity::train
