@@ -15,6 +15,7 @@ using Action = std::function<core::ExitCode()>;
 // Each adds its command with options and help to `app`, and sets `action` when the user chose it.
 void add_check(CLI::App& app, Action& action);
 void add_run(CLI::App& app, Action& action);
+void add_train(CLI::App& app, Action& action);
 void add_compare(CLI::App& app, Action& action);
 void add_init(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);

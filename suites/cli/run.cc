@@ -6,6 +6,7 @@
 #include "suites/cli/command.h"
 #include "suites/cli/forced_values.h"
 #include "suites/cli/overwriting.h"
+#include "suites/cli/peak_memory.h"
 #include "suites/cli/run_output.h"
 
 #include <ATen/Parallel.h>
@@ -16,7 +17,6 @@
 
 #include <chrono>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <optional>
 #include <string>
@@ -50,19 +50,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-/// VmHWM. Not getrusage's figure, which a process inherits from the one that started it.
-std::int64_t peak_resident_bytes() {
-  std::ifstream status("/proc/self/status");
-  std::string field;
-  std::int64_t kibibytes = 0;
-  while (status >> field) {
-    if (field == "VmHWM:") {
-      status >> kibibytes;
-    }
-  }
-  return kibibytes * 1024;
 }
 
 void check_options(const RunOptions& options) {

@@ -1,0 +1,143 @@
+#include "suites/cli/train_flags.h"
+
+#include "src/core/error.h"
+#include "src/core/json_fields.h"
+#include "src/core/strict_json.h"
+#include "src/train/option_fields.h"
+#include "suites/cli/options.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+namespace sparity::cli {
+
+namespace {
+
+using train::OptionField;
+
+/// Adds one flag an option; what it is given becomes JSON, which is read as a config file is.
+class FlagAdder {
+ public:
+  FlagAdder(CLI::App& app, std::map<std::string, std::string>& flags) : app_(app), flags_(flags) {}
+
+  void operator()(const OptionField& field, std::int64_t value) {
+    add<std::int64_t>(field)->type_name("N")->default_str(std::to_string(value));
+  }
+  void operator()(const OptionField& field, double value) {
+    add<double>(field)->type_name("X")->default_str(fmt::format("{}", value));
+  }
+  void operator()(const OptionField& field, const std::optional<double>&) {
+    add<double>(field)->type_name("X");
+  }
+  void operator()(const OptionField& field, bool) {
+    const std::string name(field.name);
+    app_.add_flag_callback(
+            flag_of(name), [this_flags = &flags_, name] { (*this_flags)[name] = "true"; },
+            std::string(field.help))
+        ->group(kGroup);
+  }
+  void operator()(const OptionField& field, core::Dtype value) {
+    add_word(field, {"float32", "bfloat16", "float64"}, std::string(core::to_string(value)));
+  }
+  void operator()(const OptionField& field, core::Recipe value) {
+    add_word(field, {"official", "hf"}, std::string(core::to_string(value)));
+  }
+  template <typename Option>
+  void operator()(const OptionField& field, Option value) {
+    std::vector<std::string> words;
+    for (const auto& entry : core::option_words<Option>()) {
+      words.emplace_back(entry.word);
+    }
+    add_word(field, words, std::string(core::word_of(value)));
+  }
+
+ private:
+  static constexpr const char* kGroup = "Training";
+
+  /// "weight_decay" → "--weight-decay".
+  static std::string flag_of(std::string name) {
+    std::ranges::replace(name, '_', '-');
+    return "--" + name;
+  }
+  template <typename Value>
+  CLI::Option* add(const OptionField& field) {
+    const std::string name(field.name);
+    return app_
+        .add_option_function<Value>(
+            flag_of(name),
+            [this_flags = &flags_, name](const Value& value) {
+              (*this_flags)[name] = nlohmann::json(value).dump();
+            },
+            std::string(field.help))
+        ->group(kGroup);
+  }
+  void add_word(const OptionField& field, const std::vector<std::string>& words,
+                const std::string& value) {
+    add<std::string>(field)->check(CLI::IsMember(words))->default_str(value);
+  }
+
+  CLI::App& app_;
+  std::map<std::string, std::string>& flags_;
+};
+
+nlohmann::json flags_as_json(const TrainCommand& command) {
+  nlohmann::json object = nlohmann::json::object();
+  for (const auto& [name, value] : command.flags) {
+    object[name] = core::parse_json(value, "command line");
+  }
+  return object;
+}
+
+}  // namespace
+
+void add_train_flags(CLI::App& app, TrainCommand& command) {
+  app.add_option("--model", command.model, "Checkpoint folder to start from")->type_name("DIR");
+  app.add_option("--data", command.data,
+                 "Tokens: .safetensors with input_ids I64 [N,S], or .jsonl with one "
+                 "{\"input_ids\": [...]} a line; optional labels, loss_mask")
+      ->required()
+      ->type_name("FILE");
+  app.add_option("--out", command.out, "Folder for metrics.jsonl and the checkpoints step-N")
+      ->required()
+      ->type_name("DIR");
+  app.add_option("--stage", command.stage, train::listed_words<train::Stage>())->type_name("STAGE");
+  app.add_option("--config", command.config,
+                 "JSON object of the options below, named as the flags are, with _ for -; flags "
+                 "come after it")
+      ->type_name("FILE");
+  app.add_option("--validate", command.validate, "Tokens on which losses are also measured")
+      ->type_name("FILE");
+  app.add_option("--resume", command.resume,
+                 "Go on from this checkpoint step-N, or from the latest in this folder, with the "
+                 "same options and data")
+      ->type_name("DIR");
+  add_threads_option(app, command.threads);
+  app.add_flag("--json", command.json, "Print the summary as JSON");
+  train::TrainOptions defaults;
+  train::visit_options(defaults, FlagAdder(app, command.flags));
+}
+
+train::TrainOptions options_of(const TrainCommand& command) {
+  nlohmann::json config = nlohmann::json::object();
+  std::string stage = command.stage;
+  if (!command.config.empty()) {
+    config = core::read_json(command.config);
+    core::JsonFields fields(config, command.config);
+    stage = stage.empty() ? fields.text("stage").value_or("") : stage;
+  }
+  SPARITY_CHECK_INPUT(!stage.empty(), "--stage: expected one of " +
+                                          train::listed_words<train::Stage>() + ", found none");
+  const std::string source = command.stage.empty() ? command.config : "command line";
+  train::TrainOptions options = train::defaults_of(train::stage_from_string(stage, source));
+  config.erase("stage");
+  train::apply(config, command.config, options);
+  train::apply(flags_as_json(command), "command line", options);
+  train::settle(options);
+  return options;
+}
+
+}  // namespace sparity::cli
