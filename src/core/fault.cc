@@ -70,6 +70,8 @@ constexpr std::array kRegister = {
               "training", "q_a_proj.weight"},
     FaultInfo{kF26LmGradientReachesIndexer, "F26", "LM loss leaks into the indexer", "training",
               "weights_proj.weight"},
+    FaultInfo{kF27IndexerNotFrozen, "F27", "indexer trained in the stage that freezes it", "stages",
+              "indexer.wq_b.weight"},
     FaultInfo{kF40EpsOutsideSqrt, "F40", "RMSNorm epsilon outside the square root", "norm",
               "rms_norm"},
     FaultInfo{kF41NormSubtractsMean, "F41", "RMSNorm subtracts the mean", "norm", "rms_norm"},

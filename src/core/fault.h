@@ -40,6 +40,7 @@ enum class Fault {
   kF24HiddenStateNotDetached,
   kF25QueryLatentNotDetached,
   kF26LmGradientReachesIndexer,
+  kF27IndexerNotFrozen,
   kF40EpsOutsideSqrt,
   kF41NormSubtractsMean,
   kF42NormOverWrongAxis,

@@ -1,6 +1,7 @@
 #include "src/train/stage.h"
 
 #include "src/core/error.h"
+#include "src/core/fault.h"
 #include "src/core/strict_json.h"
 #include "src/train/option_fields.h"
 
@@ -19,7 +20,8 @@ StageRules rules_of(Stage stage) {
     case Stage::kJoint:
       return {AttentionMode::kSparse, /*trains_model=*/true, /*trains_indexer=*/true};
     case Stage::kFrozenIndexerSft:
-      return {AttentionMode::kSparse, /*trains_model=*/true, /*trains_indexer=*/false};
+      return {AttentionMode::kSparse, /*trains_model=*/true,
+              /*trains_indexer=*/core::planted(core::Fault::kF27IndexerNotFrozen)};
     case Stage::kIndexerOnly:
       return {AttentionMode::kSparse, /*trains_model=*/false, /*trains_indexer=*/true};
     case Stage::kPretrain:

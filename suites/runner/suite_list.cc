@@ -14,6 +14,7 @@
 #include "suites/routing/routing_cases.h"
 #include "suites/runner/suite_names.h"
 #include "suites/selection/selection_cases.h"
+#include "suites/stages/stage_cases.h"
 #include "suites/training/training_cases.h"
 
 #include <algorithm>
@@ -38,6 +39,7 @@ constexpr std::array kSuites = {
     Suite{"gradients", suites::gradient_cases},
     Suite{"indexer_loss", suites::indexer_loss_cases},
     Suite{"training", suites::training_cases},
+    Suite{"stages", suites::stage_cases},
 };
 
 constexpr bool lists_every_name() {
