@@ -87,13 +87,15 @@ GradientRun candidate_backward(const Candidate& candidate, const tensors::Inputs
 at::Tensor detached(const at::Tensor& value) { return value.defined() ? value.detach() : value; }
 
 ObjectiveRun candidate_objective(const Candidate& candidate, const tensors::Inputs& inputs,
-                                 const model::ForwardOptions& options,
-                                 const tensors::Probe& probe) {
-  const at::AutoGradMode with_gradients(true);
+                                 const model::ForwardOptions& options, const tensors::Probe& probe,
+                                 bool with_gradients) {
+  const at::AutoGradMode recording(with_gradients);
   const tensors::WeightStore leaves = candidate.weights.as_leaves(candidate.manifest);
   const train::ObjectiveValue value =
       train::evaluate(model::Model(candidate.config, leaves), inputs, options, probe);
-  value.total.backward();
+  if (with_gradients) {
+    value.total.backward();
+  }
   ObjectiveRun run;
   run.logits = value.logits.detach();
   run.loss = value.total.detach();
@@ -223,8 +225,8 @@ GradientRun BoundModel::backward(const tensors::Inputs& inputs, core::AttentionM
 }
 
 ObjectiveRun BoundModel::objective(const tensors::Inputs& inputs, core::AttentionMode attention,
-                                   const core::Objective& objective,
-                                   const tensors::Probe& probe) const {
+                                   const core::Objective& objective, const tensors::Probe& probe,
+                                   bool with_gradients) const {
   if (const auto* candidate = std::get_if<Candidate>(&side_->implementation)) {
     return candidate_objective(*candidate, inputs, {.attention = attention, .objective = objective},
                                probe);

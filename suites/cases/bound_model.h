@@ -78,9 +78,10 @@ class BoundModel {
   GradientRun backward(const tensors::Inputs& inputs, core::AttentionMode attention,
                        const tensors::Probe& probe = {}, const at::Tensor& cotangent = {}) const;
 
-  /// A training objective and its gradient of every parameter.
+  /// A training objective and, unless `with_gradients` is false, its gradient of every parameter.
   ObjectiveRun objective(const tensors::Inputs& inputs, core::AttentionMode attention,
-                         const core::Objective& objective, const tensors::Probe& probe = {}) const;
+                         const core::Objective& objective, const tensors::Probe& probe = {},
+                         bool with_gradients = true) const;
 
   at::ScalarType activation() const;
 

@@ -16,7 +16,7 @@ namespace sparity::cli {
 namespace {
 
 /// Names within a layer, in the order in which they are computed (docs/naming.md).
-constexpr std::array<std::string_view, 21> kLayerOrder = {
+constexpr std::array<std::string_view, 22> kLayerOrder = {
     "input_layernorm",
     "self_attn.q_a_layernorm",
     "self_attn.kv_a_layernorm",
@@ -27,6 +27,7 @@ constexpr std::array<std::string_view, 21> kLayerOrder = {
     "self_attn.indexer.weights",
     "self_attn.indexer.scores",
     "self_attn.indexer.topk_indices",
+    "self_attn.indexer.kl_target",
     "self_attn.lse",
     "self_attn.attn_output",
     "self_attn",

@@ -18,8 +18,8 @@
 #include <chrono>
 #include <filesystem>
 #include <map>
-#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace sparity::cli {
@@ -65,15 +65,22 @@ void check_options(const RunOptions& options) {
       {{"--model", options.model}, {"--inputs", options.inputs}, {"--force", options.force.path}});
 }
 
-bool wants_loss(const RunOptions& options, const tensors::Inputs& inputs) {
+/// Which losses are computed: without --loss the LM loss where there are labels.
+core::Objective wanted(const RunOptions& options, const tensors::Inputs& inputs) {
+  core::Objective objective;
+  objective.lm = options.loss == "lm" || options.loss == "lm+kl" ||
+                 (options.loss.empty() && inputs.labels.defined());
+  if (options.loss == "kl" || options.loss == "lm+kl") {
+    objective.kl = core::KlOptions();
+  }
+  SPARITY_CHECK_INPUT(!objective.lm || inputs.labels.defined(),
+                      fmt::format("{}: 'labels': expected for --loss {}, found none",
+                                  options.inputs, options.loss));
   SPARITY_CHECK_INPUT(
-      options.loss != "lm" || inputs.labels.defined(),
-      fmt::format("{}: 'labels': expected for --loss lm, found none", options.inputs));
-  SPARITY_CHECK_INPUT(
-      !options.grads || (inputs.labels.defined() && options.loss != "none"),
-      fmt::format("--grads: expected a loss to differentiate: 'labels' in {} and --loss lm",
+      !options.grads || objective.lm || objective.kl,
+      fmt::format("--grads: expected a loss to differentiate: 'labels' in {}, or --loss kl",
                   options.inputs));
-  return options.loss != "none" && inputs.labels.defined();
+  return objective;
 }
 
 cases::BoundModel bind(const RunOptions& options, const tensors::Checkpoint& checkpoint) {
@@ -119,36 +126,52 @@ std::map<std::string, std::string> metadata_of(const RunOptions& options,
 
 /// What was computed, and how long it took.
 struct Computed {
-  at::Tensor logits;
-  std::optional<cases::LossValue> loss;
-  std::map<std::string, at::Tensor> gradients;  // by parameter
+  cases::ObjectiveRun run;  // its losses undefined where not wanted
   nlohmann::json seconds;
 };
 
+/// One pass with the KL loss among its losses.
+cases::ObjectiveRun run_objective(const RunOptions& options, const cases::BoundModel& model,
+                                  const tensors::Inputs& inputs, const core::Objective& objective,
+                                  const tensors::Probe& probe) {
+  return model.objective(inputs, options.attention, objective, probe, options.grads);
+}
+
+/// One pass whose loss, if any, is made from the logits alone.
+cases::ObjectiveRun run_plain(const RunOptions& options, const cases::BoundModel& model,
+                              const tensors::Inputs& inputs, const core::Objective& objective,
+                              const tensors::Probe& probe) {
+  cases::ObjectiveRun run;
+  cases::LossValue loss;
+  if (options.grads) {
+    cases::GradientRun found = model.backward(inputs, options.attention, probe);
+    run.logits = found.logits;
+    run.parameters = std::move(found.parameters);
+    loss = found.loss;
+  } else {
+    run.logits = model.forward(inputs, options.attention, probe);
+    if (objective.lm) {
+      loss = options.impl == "src" ? cases::candidate_loss(run.logits, inputs)
+                                   : cases::reference_loss(run.logits, inputs);
+    }
+  }
+  run.loss = run.lm_loss = loss.loss;
+  run.labels_ignored = loss.ignored;
+  return run;
+}
+
 Computed compute(const RunOptions& options, const cases::BoundModel& model,
                  const tensors::Inputs& inputs, tensors::Recorder& recorder) {
-  const bool with_loss = wants_loss(options, inputs);
-  const tensors::Probe probe(&recorder);
-  const auto forward = [&] { return model.forward(inputs, options.attention); };
-  Computed result;
+  const core::Objective objective = wanted(options, inputs);
+  const auto pass = [&](const tensors::Probe& probe) {
+    return objective.kl ? run_objective(options, model, inputs, objective, probe)
+                        : run_plain(options, model, inputs, objective, probe);
+  };
   const Clock::time_point start = Clock::now();
-  if (options.grads) {
-    cases::GradientRun run = model.backward(inputs, options.attention, probe);
-    const double first = seconds_since(start);
-    result.logits = run.logits;
-    result.loss = run.loss;
-    result.gradients = std::move(run.parameters);
-    result.seconds["forward_backward_seconds"] =
-        timed(options, first, [&] { model.backward(inputs, options.attention); });
-    return result;
-  }
-  result.logits = model.forward(inputs, options.attention, probe);
-  result.seconds["forward_seconds"] = timed(options, seconds_since(start), forward);
-  if (with_loss) {
-    result.loss = options.impl == "src" ? cases::candidate_loss(result.logits, inputs)
-                                        : cases::reference_loss(result.logits, inputs);
-  }
-  return result;
+  Computed computed{pass(tensors::Probe(&recorder)), {}};
+  computed.seconds[options.grads ? "forward_backward_seconds" : "forward_seconds"] =
+      timed(options, seconds_since(start), [&] { pass({}); });
+  return computed;
 }
 
 /// Every parameter that no gradient reaches, in checkpoint order.
@@ -176,15 +199,23 @@ Computed compute_forced(const RunOptions& options, const cases::BoundModel& mode
   }
 }
 
+/// The losses that were computed, by name.
+std::vector<std::pair<std::string, at::Tensor>> losses_of(const cases::ObjectiveRun& run) {
+  std::vector<std::pair<std::string, at::Tensor>> losses = {
+      {"lm_loss", run.lm_loss}, {"kl_loss", run.kl_loss}, {"loss", run.loss}};
+  std::erase_if(losses, [](const auto& entry) { return !entry.second.defined(); });
+  return losses;
+}
+
 RunOutput output_of(const RunOptions& options, const Computed& computed,
                     const tensors::Recorder& recorder) {
   RunOutput output(options.dtype);
-  output.add("logits", computed.logits);
-  if (computed.loss) {
-    output.add("lm_loss", computed.loss->loss);
-    output.add("loss", computed.loss->loss);
+  const cases::ObjectiveRun& run = computed.run;
+  output.add("logits", run.logits);
+  for (const auto& [name, loss] : losses_of(run)) {
+    output.add(name, loss);
   }
-  for (const auto& [name, gradient] : computed.gradients) {
+  for (const auto& [name, gradient] : run.parameters) {
     output.add(tensors::gradient_name(name), gradient);
   }
   for (const auto& [name, value] : recorder.captured()) {
@@ -202,7 +233,7 @@ core::ExitCode run(const RunOptions& options) {
   Clock::time_point start = Clock::now();
   const tensors::Checkpoint checkpoint = tensors::load_checkpoint(options.model);
   const tensors::Inputs inputs = tensors::read_inputs(options.inputs, checkpoint.config);
-  wants_loss(options, inputs);
+  wanted(options, inputs);
   const cases::BoundModel model = bind(options, checkpoint);
   const double load_seconds = seconds_since(start);
   warn(checkpoint.warnings);
@@ -219,13 +250,22 @@ core::ExitCode run(const RunOptions& options) {
   std::map<std::string, std::string> metadata =
       metadata_of(options, checkpoint.config, inputs, recorder);
   nlohmann::json summary = computed.seconds;
-  if (computed.loss) {
-    metadata["ignored_labels"] = std::to_string(computed.loss->ignored);
-    summary["lm_loss"] = summary["loss"] = computed.loss->loss.item().toDouble();
-    summary["ignored_labels"] = computed.loss->ignored;
+  for (const auto& [name, loss] : losses_of(computed.run)) {
+    summary[name] = loss.item().toDouble();
+  }
+  if (computed.run.lm_loss.defined()) {
+    metadata["ignored_labels"] = std::to_string(computed.run.labels_ignored);
+    summary["ignored_labels"] = computed.run.labels_ignored;
+  }
+  if (computed.run.kl_loss.defined()) {
+    const at::Tensor sums = computed.run.kl_layer_sums.to(at::kDouble).contiguous();
+    summary["kl_layer_sums"] = std::vector<double>(sums.const_data_ptr<double>(),
+                                                   sums.const_data_ptr<double>() + sums.numel());
+    summary["kl_rows"] = computed.run.kl_rows;
   }
   if (options.grads) {
-    const std::vector<std::string> none = without_gradient(checkpoint.manifest, computed.gradients);
+    const std::vector<std::string> none =
+        without_gradient(checkpoint.manifest, computed.run.parameters);
     metadata["no_grad"] = fmt::format("{}", fmt::join(none, ","));
     summary["no_grad"] = none;
   }
@@ -278,8 +318,11 @@ void add_run(CLI::App& app, Action& action) {
       ->capture_default_str();
   add_attention_option(command, options->attention);
   command
-      .add_option("--loss", options->loss, "Loss to compute (default: lm when there are labels)")
-      ->check(CLI::IsMember({"none", "lm"}));
+      .add_option(
+          "--loss", options->loss,
+          "Loss to compute: of the language model, the indexer's KL loss, or both (default: lm "
+          "when there are labels)")
+      ->check(CLI::IsMember({"none", "lm", "kl", "lm+kl"}));
   command.add_flag("--grads", options->grads,
                    "Also write the loss's gradient of every parameter, as grad.<parameter>");
   command
