@@ -2,10 +2,12 @@
 
 #include "src/core/error.h"
 #include "src/core/forward_options.h"
+#include "src/core/strict_json.h"
 #include "src/tensors/input_file.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <filesystem>
@@ -67,7 +69,7 @@ std::optional<core::Dtype> recorded_dtype(const Dump& dump) {
   }
   const auto dtype = core::dtype_from_string(*word);
   if (!dtype || !core::is_floating(*dtype) || *dtype == core::Dtype::kF16) {
-    refuse(dump, "dtype", "float32, bfloat16 or float64", fmt::format("'{}'", *word));
+    refuse(dump, "dtype", "float32, bfloat16 or float64", core::quote(*word));
   }
   return dtype;
 }
@@ -130,14 +132,14 @@ void check_roles(const DumpSet& set) {
 void check_agreement(const std::string& key, const std::vector<Statement>& statements,
                      const std::vector<std::string>& silent, DumpSet& set) {
   for (const Statement& statement : statements) {
-    SPARITY_CHECK_INPUT(
-        statement.value == statements.front().value,
-        fmt::format("{}: metadata '{}': expected {} as in {}, found {}", statement.source, key,
-                    statements.front().value, statements.front().source, statement.value));
+    SPARITY_CHECK_INPUT(statement.value == statements.front().value,
+                        fmt::format("{}: metadata '{}': expected {} as in {}, found {}",
+                                    statement.source, key, core::quote(statements.front().value),
+                                    statements.front().source, core::quote(statement.value)));
   }
   set.conditions.push_back({fmt::format("all files agree in '{}'", key), silent.empty(), false,
                             silent.empty()
-                                ? statements.front().value
+                                ? core::quote(statements.front().value)
                                 : fmt::format("not recorded in {}", fmt::join(silent, ", "))});
 }
 

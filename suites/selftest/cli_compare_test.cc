@@ -109,7 +109,7 @@ TEST_F(Compare, DtypeOfTheMetadataIsNotOverruled) {
   expect_refused("candidate", make_noisy,
                  {"metadata 'dtype': expected bfloat16 (--dtype), found float32"},
                  "--dtype bfloat16");
-  expect_refused("candidate", says("dtype", "float8"), {"'dtype'", "'float8'"});
+  expect_refused("candidate", says("dtype", "float8"), {"'dtype'", R"("float8")"});
 }
 
 TEST_F(Compare, ADumpWithoutDtypeIsInferredAskedForAndNamed) {
@@ -141,6 +141,7 @@ TEST_F(Compare, FilesOfOtherModelsOrInputsAreRefused) {
     expect_refused(role, says("inputs_hash", "0123456789abcdef"),
                    {"'inputs_hash'", "0123456789abcdef"});
     expect_refused(role, says("attention", "dense"), {"'attention'", "sparse", "dense"});
+    expect_refused(role, says("inputs_hash", "\u202e"), {R"(\u202e)"});  // no raw text of a file
   }
 }
 
@@ -167,7 +168,7 @@ TEST_F(Compare, TheBaselineRoundsBfloat16WhereTheCandidateDoes) {
   EXPECT_NE(run_sparity(line + quoted(made("official16"))).exit_code, 5);
   const Finished refused = run_sparity(line + quoted(made("hf16")));
   EXPECT_EQ(refused.exit_code, 5);
-  EXPECT_THAT(refused.err, HasSubstr("metadata 'recipe': expected official as in"));
+  EXPECT_THAT(refused.err, HasSubstr(R"(metadata 'recipe': expected "official" as in)"));
 }
 
 TEST_F(Compare, MissingMetadataIsNotedAndNoMore) {
