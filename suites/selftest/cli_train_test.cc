@@ -170,16 +170,16 @@ TEST_F(Train, ResumedRunsAreTheSameBytes) {
 }
 
 TEST_F(Train, AKilledRunGoesOnFromItsLastWholeCheckpoint) {
-  const std::string options = "--stage sparse --batch 2 --steps 8 --save-every 1";
+  const std::string options = "--stage sparse --batch 2 --steps 16 --save-every 1";
   ASSERT_EQ(run("whole", options).exit_code, 0);
   const std::string out = quoted(at("killed"));
-  const std::string script = sparity_line(line(options)) + " --out " + out +
-                             " >/dev/null 2>&1 & pid=$!; while [ ! -d " + out +
-                             "/step-3 ]; do sleep 0.01; done; kill -9 $pid; wait $pid";
+  const std::string script =
+      sparity_line(line(options)) + " --out " + out + " >/dev/null 2>&1 & pid=$!; while [ ! -d " +
+      out + "/step-3 ] && kill -0 $pid; do sleep 0.01; done; kill -9 $pid; wait $pid";
   ASSERT_NE(std::system(script.c_str()), 0);
   const Finished resumed = run("killed", options + " --resume " + out);
   ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
-  same_files(at("whole") / "step-8", at("killed") / "step-8");
+  same_files(at("whole") / "step-16", at("killed") / "step-16");
 }
 
 TEST_F(Train, ResumingRefusesAnotherRun) {

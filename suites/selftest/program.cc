@@ -19,7 +19,7 @@ std::string content_of(const std::filesystem::path& path) {
 }  // namespace
 
 std::string sparity_line(const std::string& arguments) {
-  return std::string("'") + SPARITY_PROGRAM + "' " + arguments;
+  return "'" SPARITY_PROGRAM "' " + arguments;
 }
 
 Finished run_sparity(const std::string& arguments) {

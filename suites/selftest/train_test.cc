@@ -192,6 +192,8 @@ TEST(FrozenBytes, OneChangedElementIsNamed) {
   }
 }
 
+core::ModelConfig tiny() { return cases::read_config(cases::ModelSource()).config; }
+
 /// Four rows of 9, 20, 14 and 31 tokens; every fifth label is off.
 TokenData uneven_rows(const core::ModelConfig& config) {
   TokenData data;
@@ -210,7 +212,7 @@ TokenData uneven_rows(const core::ModelConfig& config) {
 std::map<std::string, at::Tensor> after_step(const TrainOptions& options,
                                              const std::vector<Rows>& micro_batches,
                                              StepReport* report = nullptr) {
-  const core::ModelConfig config = cases::read_config({.config = "tiny"}).config;
+  const core::ModelConfig config = tiny();
   const TokenData data = uneven_rows(config);
   Trainer trainer(tensors::seeded_checkpoint(config, 3), options);
   std::vector<tensors::Inputs> batches;
@@ -282,7 +284,7 @@ TEST(Trainer, NormsByGroupClipEachItself) {
 }
 
 TEST(Trainer, FrozenParametersTakeNoGradientAndAreInNoOptimizer) {
-  const core::ModelConfig config = cases::read_config({.config = "tiny"}).config;
+  const core::ModelConfig config = tiny();
   TrainOptions options = defaults_of(Stage::kFrozenIndexerSft);
   settle(options);
   const Trainer trainer(tensors::seeded_checkpoint(config, 3), options);
@@ -296,7 +298,7 @@ TEST(Trainer, FrozenParametersTakeNoGradientAndAreInNoOptimizer) {
 }
 
 TEST(Trainer, RoutersBiasesMoveTowardsEqualLoad) {
-  const core::ModelConfig config = cases::read_config({.config = "tiny"}).config;
+  const core::ModelConfig config = tiny();
   const std::string name = "model.layers.1.mlp.gate.e_score_correction_bias";
   const at::Tensor before = tensors::seeded_checkpoint(config, 3).weights.at(name);
   TrainOptions options = joint_in(core::Dtype::kF32);
@@ -308,7 +310,7 @@ TEST(Trainer, RoutersBiasesMoveTowardsEqualLoad) {
 }
 
 TEST(Trainer, ALossThatIsNotFiniteChangesNothing) {
-  const core::ModelConfig config = cases::read_config({.config = "tiny"}).config;
+  const core::ModelConfig config = tiny();
   tensors::Checkpoint checkpoint = tensors::seeded_checkpoint(config, 3);
   const at::Tensor head = checkpoint.weights.at("lm_head.weight");
   head[0][0] = std::numeric_limits<float>::quiet_NaN();
