@@ -229,10 +229,15 @@ ObjectiveRun BoundModel::objective(const tensors::Inputs& inputs, core::Attentio
                                    bool with_gradients) const {
   if (const auto* candidate = std::get_if<Candidate>(&side_->implementation)) {
     return candidate_objective(*candidate, inputs, {.attention = attention, .objective = objective},
-                               probe);
+                               probe, with_gradients);
   }
-  return reference_objective(std::get<reference::ReferenceModel>(side_->implementation), inputs,
-                             attention, objective, probe);
+  // The reference knows its objective with gradients only.
+  ObjectiveRun run = reference_objective(std::get<reference::ReferenceModel>(side_->implementation),
+                                         inputs, attention, objective, probe);
+  if (!with_gradients) {
+    run.parameters.clear();
+  }
+  return run;
 }
 
 LossValue candidate_loss(const at::Tensor& logits, const tensors::Inputs& inputs) {
