@@ -34,8 +34,7 @@ struct KlLayer {
   KlLayer(const KlTeacher& teacher, const KeyMask& mask, const core::KlOptions& options)
       : rule{options, teacher.operands.q_nope.size(2), teacher.operands.q_nope.scalar_type()},
         targets(teacher, rule),
-        tiling(mask, teacher.selected, options,
-               teacher.operands.kv.size(2) + teacher.operands.k_rot.size(2)) {}
+        tiling(mask, teacher.selected, options, targets.tile_rows()) {}
 };
 
 /// KL_t of every row and, where wanted, the gradients of their sum.

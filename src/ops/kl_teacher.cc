@@ -1,6 +1,7 @@
 #include "src/ops/kl_teacher.h"
 
 #include "src/core/fault.h"
+#include "src/ops/dispatch.h"
 
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/cat.h>
@@ -8,6 +9,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/logaddexp.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <limits>
@@ -20,35 +22,62 @@ using core::Fault;
 using core::planted;
 
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
+constexpr std::int64_t kDenseRows = 16;
 
 /// lse of half the keys: what a planted teacher takes for the whole.
-at::Tensor partial_lse(const at::Tensor& z) {
-  return z.narrow(2, 0, (z.size(2) + 1) / 2).logsumexp(-1, true);
+at::Tensor partial_lse(const at::Tensor& z, std::int64_t keys) {
+  return z.narrow(keys, 0, (z.size(keys) + 1) / 2).logsumexp(keys, true);
+}
+
+/// A row's values stand side by side, those of its keys alone; in their columns they leave gaps
+/// where a row has no key. packed and selected [rows, K].
+at::Tensor in_columns(const at::Tensor& packed, const at::Tensor& selected) {
+  at::Tensor columns = at::zeros(packed.sizes(), packed.options());
+  const at::Tensor values = packed.contiguous();
+  const at::Tensor keys = selected.contiguous();
+  dispatch_wide(packed.scalar_type(), [&](auto tag) {
+    using W = decltype(tag);
+    const std::int64_t width = packed.size(1);
+    const bool* is_key = keys.const_data_ptr<bool>();
+    W* out = columns.mutable_data_ptr<W>();
+    for (std::int64_t r = 0; r < packed.size(0); ++r) {
+      const W* next = values.const_data_ptr<W>() + r * width;
+      for (std::int64_t c = r * width; c < (r + 1) * width; ++c) {
+        if (is_key[c]) {
+          out[c] = *next++;
+        }
+      }
+    }
+  });
+  return columns;
 }
 
 }  // namespace
 
 KlTargets::KlTargets(const KlTeacher& teacher, const KlRowRule& rule)
     : teacher_(teacher), rule_(rule) {
-  const AttentionOperands& of = teacher.operands;
-  const at::ScalarType wide = teacher.lse.scalar_type();
-  const std::int64_t nope = of.q_nope.size(3);
-  key_up_ = of.kv_b_proj.to(wide)
-                .view({rule_.heads, nope + of.v_head_dim(), of.kv.size(2)})
-                .narrow(1, 0, nope);
   if (teacher.selected.defined() && rule.options.target == core::KlTarget::kSelected) {
-    latent_keys_ = at::cat({of.kv, of.k_rot}, -1).to(wide);
+    teacher_.selected = teacher.selected.contiguous();
+    absorbed_.emplace(teacher_.operands, teacher_.selected);
     return;
   }
+  const AttentionOperands& of = teacher.operands;
+  const at::ScalarType wide = teacher.lse.scalar_type();
+  const at::Tensor key_up =
+      of.kv_b_proj.to(wide)
+          .view({rule_.heads, of.q_nope.size(3) + of.v_head_dim(), of.kv.size(2)})
+          .narrow(1, 0, of.q_nope.size(3));
   const at::Tensor nope_keys =
-      at::matmul(of.kv.to(wide).unsqueeze(1), key_up_.transpose(1, 2));  // [B, H, T, Dn]
+      at::matmul(of.kv.to(wide).unsqueeze(1), key_up.transpose(1, 2));  // [B, H, T, Dn]
   const at::Tensor k_rot = of.k_rot.to(wide).unsqueeze(1).expand({-1, rule_.heads, -1, -1});
   head_keys_ = at::cat({nope_keys, k_rot}, -1);
 }
 
-at::Tensor KlTargets::probabilities(at::Tensor z, const at::Tensor& lse, std::int64_t heads) const {
-  const at::Tensor whole =
-      planted(Fault::kF17TeacherFromPartialLse) ? partial_lse(z) : lse.unsqueeze(-1);
+std::int64_t KlTargets::tile_rows() const { return absorbed_ ? absorbed_->tile_rows : kDenseRows; }
+
+at::Tensor KlTargets::sum_of_heads(const at::Tensor& z, const at::Tensor& lse, std::int64_t heads,
+                                   std::int64_t keys) const {
+  const at::Tensor whole = planted(Fault::kF17TeacherFromPartialLse) ? partial_lse(z, keys) : lse;
   at::Tensor p = z.sub_(whole.masked_fill(whole.isinf(), 0.0)).exp_();
   if (rule_.options.precision == core::KlPrecision::kActivation) {
     p = p.to(rule_.activation).to(lse.scalar_type());
@@ -56,21 +85,20 @@ at::Tensor KlTargets::probabilities(at::Tensor z, const at::Tensor& lse, std::in
   if (planted(Fault::kF12TargetOverHeads)) {
     p.div_(p.sum(heads, true).clamp_min(1e-30));
   }
-  return p;
+  return p.sum(heads);
 }
 
 at::Tensor KlTargets::over_selected(const KlTile& tile) const {
-  const AttentionOperands& of = teacher_.operands;
-  const at::Tensor q_nope = tile.of(of.q_nope).to(key_up_.scalar_type()).transpose(0, 1);
-  const at::Tensor absorbed = at::bmm(q_nope, key_up_).transpose(0, 1);
-  const at::Tensor q = at::cat({absorbed, tile.of(of.q_rot).to(key_up_.scalar_type())}, -1);
-  const at::Tensor gathered = latent_keys_[tile.b]
-                                  .index_select(0, tile.keys.reshape({-1}))
-                                  .view({tile.rows, tile.keys.size(1), -1});
-  at::Tensor z = at::bmm(q, gathered.transpose(1, 2))
-                     .mul_(of.scale)
-                     .masked_fill_(tile.selected.logical_not().unsqueeze(1), kMinusInfinity);
-  return probabilities(std::move(z), tile.of(teacher_.lse), 1).sum(1);
+  at::Tensor heads;
+  dispatch_wide(teacher_.lse.scalar_type(), [&](auto tag) {
+    AbsorbedTile<decltype(tag)> pass(*absorbed_);
+    pass.move_to(tile.b * absorbed_->tiles() + tile.row0 / absorbed_->tile_rows);
+    const at::Tensor pairs = pass.pairs(0);
+    pass.dot_keys(pass.q(), absorbed_->channels, kMinusInfinity, pairs);
+    const at::Tensor z = pairs.narrow(2, 0, rule_.heads).mul_(teacher_.operands.scale);
+    heads = sum_of_heads(z, tile.of(teacher_.lse).unsqueeze(1), /*heads=*/2, /*keys=*/1);
+  });
+  return in_columns(heads, tile.selected);
 }
 
 at::Tensor KlTargets::logits(const KlTile& tile, const at::Tensor& q, std::int64_t key0,
@@ -104,7 +132,9 @@ at::Tensor KlTargets::over_reachable(const KlTile& tile) const {
   at::Tensor heads = at::empty(tile.visible.sizes(), q.options());
   for (std::int64_t key0 = 0; key0 < reachable; key0 += kKlKeyTile) {
     const std::int64_t width = std::min(kKlKeyTile, reachable - key0);
-    heads.narrow(1, key0, width).copy_(probabilities(logits(tile, q, key0, width), lse, 0).sum(0));
+    heads.narrow(1, key0, width)
+        .copy_(sum_of_heads(logits(tile, q, key0, width), lse.unsqueeze(-1), /*heads=*/0,
+                            /*keys=*/2));
   }
   return teacher_.selected.defined() ? heads.masked_fill_(tile.support().logical_not(), 0.0)
                                      : heads;

@@ -1,10 +1,14 @@
 #pragma once
 
+#include "src/ops/absorbed_tile.h"
 #include "src/ops/indexer_kl.h"
 #include "src/ops/kl_rows.h"
 #include "src/ops/kl_tiles.h"
 
 #include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
 
 namespace sparity::ops {
 
@@ -14,6 +18,10 @@ namespace sparity::ops {
 class KlTargets {
  public:
   KlTargets(const KlTeacher& teacher, const KlRowRule& rule);
+  KlTargets(const KlTargets&) = delete;  // `absorbed_` refers to `teacher_`
+
+  /// Queries of a tile.
+  std::int64_t tile_rows() const;
 
   /// p [rows, columns of the target], 0 outside the support.
   at::Tensor target(const KlTile& tile) const;
@@ -28,14 +36,15 @@ class KlTargets {
                     std::int64_t width) const;
   /// ln Σ exp z over every key that a query sees, [H, rows]: the attention's own in dense mode.
   at::Tensor visible_lse(const KlTile& tile, const at::Tensor& q) const;
-  /// P = exp(z − lse), rounded as the rule wants; z is overwritten. Heads are dimension `heads`.
-  at::Tensor probabilities(at::Tensor z, const at::Tensor& lse, std::int64_t heads) const;
+  /// Σ_h exp(z − lse), each head rounded as the rule wants; z, which has heads and keys as the
+  /// given dimensions, is overwritten. lse broadcasts to z.
+  at::Tensor sum_of_heads(const at::Tensor& z, const at::Tensor& lse, std::int64_t heads,
+                          std::int64_t keys) const;
 
   KlTeacher teacher_;
   KlRowRule rule_;
-  at::Tensor key_up_;       // [H, Dn, Rkv]
-  at::Tensor latent_keys_;  // [B, T, Rkv + Dr], where the target is gathered
-  at::Tensor head_keys_;    // [B, H, T, Dn + Dr], where it is not
+  std::optional<Absorbed> absorbed_;  // where the target is gathered
+  at::Tensor head_keys_;              // [B, H, T, Dn + Dr], where it is not
 };
 
 }  // namespace sparity::ops

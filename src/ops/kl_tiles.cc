@@ -7,15 +7,6 @@
 
 namespace sparity::ops {
 
-namespace {
-
-/// Gathered keys of one tile take about this many numbers: they stay in cache.
-constexpr std::int64_t kGatherBudget = 1 << 17;
-constexpr std::int64_t kMostRows = 64;
-constexpr std::int64_t kDenseRows = 16;
-
-}  // namespace
-
 at::Tensor KlTile::support() const {
   if (target_gathered) {
     return selected;
@@ -47,16 +38,12 @@ at::Tensor KlTile::on_target_columns(const at::Tensor& x) const {
 }
 
 KlTiling::KlTiling(const KeyMask& mask, const at::Tensor& selected, const core::KlOptions& options,
-                   std::int64_t width)
+                   std::int64_t tile_rows)
     : mask_(mask),
       selected_(selected),
       target_gathered_(selected.defined() && options.target == core::KlTarget::kSelected),
       scores_gathered_(selected.defined() && options.support == core::KlSupport::kSelected),
-      tile_rows_(kDenseRows) {
-  if (target_gathered_ && scores_gathered_) {
-    tile_rows_ = std::clamp<std::int64_t>(kGatherBudget / (selected.size(2) * width), 1, kMostRows);
-  }
-}
+      tile_rows_(tile_rows) {}
 
 KlTile KlTiling::tile(std::int64_t b, std::int64_t number) const {
   KlTile tile;

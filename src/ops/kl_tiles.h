@@ -41,11 +41,10 @@ struct KlTile {
 /// How a layer's queries are cut. Fixed by the operands, so that no bit depends on the threads.
 class KlTiling {
  public:
-  /// `selected` I64 [B, S, K] or undefined in dense mode; `width` the numbers that one gathered key
-  /// takes. The target is gathered where its softmax stays within the selected keys, the scores
-  /// where q is normalised over those.
+  /// `selected` I64 [B, S, K] or undefined in dense mode. The target is gathered where its softmax
+  /// stays within the selected keys, the scores where q is normalised over those.
   KlTiling(const KeyMask& mask, const at::Tensor& selected, const core::KlOptions& options,
-           std::int64_t width);
+           std::int64_t tile_rows);
 
   std::int64_t tiles() const { return (mask_.tokens() + tile_rows_ - 1) / tile_rows_; }
   KlTile tile(std::int64_t b, std::int64_t number) const;
