@@ -57,15 +57,6 @@ std::string_view group_of(ParameterRole role) {
   return "";
 }
 
-Arrival arrival_at(const std::string& parameter, const BackwardTrace& run) {
-  const auto found = run.parameters.find(parameter);
-  if (found == run.parameters.end()) {
-    return Arrival::kNone;
-  }
-  // NaN is not zero either.
-  return found->second.ne(0).any().item<bool>() ? Arrival::kNonZero : Arrival::kZero;
-}
-
 void count(judge::PathTally& tally, Arrival arrival) {
   switch (arrival) {
     case Arrival::kNone:
@@ -97,11 +88,19 @@ judge::GradientPath& cell_of(judge::CaseRecord& record, const std::string& loss,
 
 }  // namespace
 
+Arrival arrival_at(const BackwardTrace& run, const std::string& parameter) {
+  const auto found = run.parameters.find(parameter);
+  if (found == run.parameters.end()) {
+    return Arrival::kNone;
+  }
+  return found->second.ne(0).any().item<bool>() ? Arrival::kNonZero : Arrival::kZero;
+}
+
 void judge_paths(const SuiteContext& context, const std::string& loss, const BackwardTrace& run,
                  const ExpectedArrival& expected, judge::CaseRecord& record) {
   for (const core::ParameterSpec& parameter : context.checkpoint().manifest.parameters()) {
     const Arrival wanted = expected(parameter);
-    const Arrival found = arrival_at(parameter.name, run);
+    const Arrival found = arrival_at(run, parameter.name);
     record.comparisons.push_back(
         claim_holds(tensors::gradient_name(parameter.name), found == wanted,
                     fmt::format("{}: expected {}, found {}", loss, words(wanted), words(found))));

@@ -11,6 +11,9 @@ namespace sparity::cases {
 /// What arrives at a parameter on the way back. No gradient is not a gradient of zeros.
 enum class Arrival { kNone, kZero, kNonZero };
 
+/// What `run` left at a parameter. NaN is not zero.
+Arrival arrival_at(const BackwardTrace& run, const std::string& parameter);
+
 /// What a term of the loss is expected to leave at a parameter.
 using ExpectedArrival = std::function<Arrival(const core::ParameterSpec&)>;
 

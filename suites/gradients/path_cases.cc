@@ -92,8 +92,7 @@ cases::ExpectedArrival arrivals(const SuiteContext& context, const cases::Backwa
       default:
         break;
     }
-    const auto found = run.parameters.find(parameter.name);
-    const bool zeros = found != run.parameters.end() && !found->second.ne(0).any().item<bool>();
+    const bool zeros = cases::arrival_at(run, parameter.name) == Arrival::kZero;
     return zeros && zero->parameter(parameter.name) ? Arrival::kZero : Arrival::kNonZero;
   };
 }

@@ -10,6 +10,7 @@ namespace sparity::suites::training {
 namespace {
 
 using cases::Arrival;
+using cases::arrival_at;
 using cases::Case;
 using cases::SuiteContext;
 using core::AttentionMode;
@@ -26,14 +27,6 @@ bool is_indexer(const core::ParameterSpec& parameter) {
 
 Arrival kl_arrival(const core::ParameterSpec& parameter) {
   return is_indexer(parameter) ? Arrival::kNonZero : Arrival::kNone;
-}
-
-Arrival arrival_at(const cases::BackwardTrace& run, const std::string& parameter) {
-  const auto found = run.parameters.find(parameter);
-  if (found == run.parameters.end()) {
-    return Arrival::kNone;
-  }
-  return found->second.ne(0).any().item<bool>() ? Arrival::kNonZero : Arrival::kZero;
 }
 
 /// The KL loss trains the indexer, all of it, and nothing else.
