@@ -38,15 +38,15 @@ TUNED = {
 }
 REPEATS = 3
 
-# Ratios to reach, by (backward, length): of time against def and tun, of memory. What a prototype
-# measured of this config on two cores with AVX-512; where it has no figure, nothing is aimed at.
+# Ratios that the candidate has to reach, against transformers as it comes; where there is no
+# figure, nothing is aimed at.
 TARGETS = {
-    (False, 2048): {"plain": 10.8, "tuned": 6.9, "memory": 4.2},
-    (False, 8192): {"plain": 29.0, "tuned": 16.0, "memory": 21.0},
-    (True, 2048): {"plain": 6.5, "tuned": 4.3, "memory": 3.2},
+    (False, 2048): {"plain": 7.0, "memory": 3.0},
+    (False, 8192): {"plain": 14.0, "memory": 10.0},
+    (True, 2048): {"plain": 4.0, "memory": 3.0},
 }
 # Our forward from 2048 to 8192 tokens: at most as its matrix products grow.
-LARGEST_GROWTH = 8.3
+LARGEST_GROWTH = 9.0
 
 
 def peak_bytes() -> int:
@@ -106,7 +106,7 @@ def run_sparity(
     program: pathlib.Path, folder: pathlib.Path, inputs: pathlib.Path, backward: bool, threads: int
 ) -> dict[str, float]:
     """One `sparity run`; its empty process is `sparity --help`."""
-    out = folder / "out.safetensors"
+    out = folder.parent / "out.safetensors"
     command = [str(program), "run", "--model", str(folder), "--inputs", str(inputs)]
     command += ["--out", str(out), "--threads", str(threads), "--repeat", str(REPEATS), "--json"]
     done = subprocess.run(
