@@ -59,6 +59,8 @@ void judge_accumulation(const SuiteContext& context, judge::CaseRecord& record) 
             .run;
     sum.lm_loss = sum.lm_loss.defined() ? sum.lm_loss.add(part.lm_loss) : part.lm_loss;
     sum.kl_loss = sum.kl_loss.defined() ? sum.kl_loss.add(part.kl_loss) : part.kl_loss;
+    sum.kl_layer_sums = sum.kl_layer_sums.defined() ? sum.kl_layer_sums.add(part.kl_layer_sums)
+                                                    : part.kl_layer_sums;
     for (auto& [name, gradient] : part.parameters) {
       auto [place, is_new] = sum.parameters.try_emplace(name, gradient);
       if (!is_new) {
@@ -68,8 +70,7 @@ void judge_accumulation(const SuiteContext& context, judge::CaseRecord& record) 
   }
   judge_value(context, "lm_loss", sum.lm_loss, sides.baseline.run.lm_loss, sides.truth.run.lm_loss,
               record);
-  judge_value(context, "kl_loss", sum.kl_loss, sides.baseline.run.kl_loss, sides.truth.run.kl_loss,
-              record);
+  judge_kl(context, sum, sides.baseline.run, sides.truth.run, record);
   sides.candidate.shown.parameters = sum.parameters;
   cases::judge_parameter_gradients(
       context, {sides.candidate.shown, sides.baseline.shown, sides.truth.shown}, record);

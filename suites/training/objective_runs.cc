@@ -4,6 +4,8 @@
 #include "suites/cases/case.h"
 #include "suites/judge/gates.h"
 
+#include <cmath>
+
 namespace sparity::suites::training {
 
 namespace {
@@ -23,7 +25,9 @@ std::int64_t chain_length(const SuiteContext& context) {
 ObjectiveTrace trace_objective(const SuiteContext& context, const BoundModel& model,
                                AttentionMode mode, const Objective& objective,
                                const cases::Forced& forced) {
-  tensors::Recorder recorder({"*.topk_indices", "*.kl_target"});
+  // What arrives at a layer is the size that its parameters' gradients are sums of.
+  tensors::Recorder recorder(
+      {"*.topk_indices", "*.kl_target", "grad.layers.[0-9]", "grad.layers.[0-9][0-9]"});
   for (const auto& [name, value] : forced) {
     recorder.force(name, value);
   }
@@ -44,7 +48,8 @@ ObjectiveSides run_objective(const SuiteContext& context, AttentionMode mode,
 }
 
 void judge_value(const SuiteContext& context, const std::string& name, const at::Tensor& candidate,
-                 const at::Tensor& baseline, const at::Tensor& truth, judge::CaseRecord& record) {
+                 const at::Tensor& baseline, const at::Tensor& truth, judge::CaseRecord& record,
+                 std::optional<double> magnitude) {
   if (!truth.defined() && !candidate.defined()) {
     return;
   }
@@ -56,9 +61,29 @@ void judge_value(const SuiteContext& context, const std::string& name, const at:
   claim.tensor = name;
   claim.reduction_length = chain_length(context);
   claim.computed_in = context.options().dtype;
+  claim.samples = context.distinct_tokens();
+  claim.magnitude = magnitude;
   const judge::Tensor honest = cases::judged(baseline);
   record.comparisons.push_back(
       judge::compare(claim, cases::judged(candidate), &honest, cases::judged(truth)));
+}
+
+void judge_kl(const SuiteContext& context, const cases::ObjectiveRun& candidate,
+              const cases::ObjectiveRun& baseline, const cases::ObjectiveRun& truth,
+              judge::CaseRecord& record) {
+  std::optional<double> by_layer;
+  std::optional<double> reduced;
+  if (truth.kl_loss.defined() && truth.kl_layer_sums.defined()) {
+    by_layer = static_cast<double>(truth.kl_rows) *
+               std::log(static_cast<double>(context.inputs().input_ids.size(1)));
+    const double sum = truth.kl_layer_sums.sum().item<double>();
+    const double share = sum > 0 ? truth.kl_loss.item<double>() / sum : 0.0;
+    reduced = share * static_cast<double>(truth.kl_layer_sums.numel()) * *by_layer;
+  }
+  judge_value(context, "kl_layer_sums", candidate.kl_layer_sums, baseline.kl_layer_sums,
+              truth.kl_layer_sums, record, by_layer);
+  judge_value(context, "kl_loss", candidate.kl_loss, baseline.kl_loss, truth.kl_loss, record,
+              reduced);
 }
 
 void judge_objective(const SuiteContext& context, const ObjectiveSides& sides,
@@ -71,8 +96,7 @@ void judge_objective(const SuiteContext& context, const ObjectiveSides& sides,
         context, {sides.candidate.shown.trace, sides.baseline.shown.trace, sides.truth.shown.trace},
         {"*.kl_target"}, record);
   }
-  judge_value(context, "kl_layer_sums", c.kl_layer_sums, b.kl_layer_sums, t.kl_layer_sums, record);
-  judge_value(context, "kl_loss", c.kl_loss, b.kl_loss, t.kl_loss, record);
+  judge_kl(context, c, b, t, record);
   judge_value(context, "balance_loss", c.balance_loss, b.balance_loss, t.balance_loss, record);
   judge_value(context, "lm_loss", c.lm_loss, b.lm_loss, t.lm_loss, record);
   judge_value(context, "loss", c.loss, b.loss, t.loss, record);

@@ -5,6 +5,7 @@
 #include "suites/cases/suite_context.h"
 #include "suites/judge/record.h"
 
+#include <optional>
 #include <string>
 
 namespace sparity::suites::training {
@@ -29,10 +30,16 @@ ObjectiveSides run_objective(const cases::SuiteContext& context, core::Attention
                              const core::Objective& objective);
 
 /// Judges a value [] or [L] of an objective; nothing where the truth has none and the candidate
-/// neither.
+/// neither. `magnitude` is the size of what was summed, where it may cancel.
 void judge_value(const cases::SuiteContext& context, const std::string& name,
                  const at::Tensor& candidate, const at::Tensor& baseline, const at::Tensor& truth,
-                 judge::CaseRecord& record);
+                 judge::CaseRecord& record, std::optional<double> magnitude = std::nullopt);
+
+/// Judges the KL loss and its sums by layer. A row's terms p·ln p and p·ln q are up to ln T each,
+/// and cancel.
+void judge_kl(const cases::SuiteContext& context, const cases::ObjectiveRun& candidate,
+              const cases::ObjectiveRun& baseline, const cases::ObjectiveRun& truth,
+              judge::CaseRecord& record);
 
 /// Judges the losses and their parts, the KL targets, and the gradient of every parameter.
 void judge_objective(const cases::SuiteContext& context, const ObjectiveSides& sides,

@@ -40,8 +40,7 @@ void judge_reduction(const SuiteContext& context, KlReduction reduction,
   const core::Objective objective{
       .lm = false, .kl = core::KlOptions{.reduction = reduction}, .num_items = kItems};
   const ObjectiveSides sides = run_objective(context, AttentionMode::kSparse, objective);
-  judge_value(context, "kl_loss", sides.candidate.run.kl_loss, sides.baseline.run.kl_loss,
-              sides.truth.run.kl_loss, record);
+  judge_kl(context, sides.candidate.run, sides.baseline.run, sides.truth.run, record);
   // The reference divides too: this looks at the candidate's own sums.
   const double sum = sides.candidate.run.kl_layer_sums.to(at::kDouble).sum().item<double>();
   const double found = sides.candidate.run.kl_loss.to(at::kDouble).item<double>();
