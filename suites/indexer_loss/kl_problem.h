@@ -20,7 +20,7 @@ namespace sparity::suites::indexer_loss {
 cases::TensorMap kl_inputs(const cases::SuiteContext& context, std::int64_t tokens,
                            std::int64_t selected);
 
-/// What both sides return: "kl_target" [B, S, T], "kl_rows" [B, S], "kl_sum" [], and the sum's
+/// What both sides return: "kl_target" [B, S, T], "kl_rows" [B, S], and their sum's
 /// gradients "grad.index_q", "grad.index_k", "grad.index_weights".
 cases::Outputs candidate_kl(const cases::SuiteContext& context, const cases::TensorMap& in,
                             core::AttentionMode mode, const core::KlOptions& options);

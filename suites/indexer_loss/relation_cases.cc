@@ -86,6 +86,9 @@ void divergence_is_positive(const SuiteContext& context, judge::CaseRecord& reco
   const double bound = chain_bound(context);
   const ops::IndexerKl kl = ops::indexer_kl(problem.index, problem.teacher, problem.mask, kDefault);
   claim(record, "kl_rows", -kl.rows.min().item().toDouble(), bound, "KL ≥ 0");
+  const double sum = kl.rows.to(at::kDouble).sum().item().toDouble();
+  claim(record, "kl_sum", std::abs(kl.sum.item().toDouble() - sum), 2 * roundoff(context) * sum,
+        "the sum of the rows");
   record.comparisons.push_back(cases::claim_holds("kl_sum", kl.sum.item().toDouble() > 1000 * bound,
                                                   "the problem is not solved already"));
   const at::Tensor own =

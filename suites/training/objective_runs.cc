@@ -3,7 +3,9 @@
 #include "src/tensors/recorder.h"
 #include "suites/cases/case.h"
 #include "suites/judge/gates.h"
+#include "suites/judge/tolerances.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace sparity::suites::training {
@@ -61,7 +63,8 @@ void judge_value(const SuiteContext& context, const std::string& name, const at:
   claim.tensor = name;
   claim.reduction_length = chain_length(context);
   claim.computed_in = context.options().dtype;
-  claim.samples = context.distinct_tokens();
+  // One number is one sample of rounding, however many were added up.
+  claim.samples = std::min(context.distinct_tokens(), truth.numel());
   claim.magnitude = magnitude;
   const judge::Tensor honest = cases::judged(baseline);
   record.comparisons.push_back(
@@ -73,7 +76,8 @@ void judge_kl(const SuiteContext& context, const cases::ObjectiveRun& candidate,
               judge::CaseRecord& record) {
   std::optional<double> by_layer;
   std::optional<double> reduced;
-  if (truth.kl_loss.defined() && truth.kl_layer_sums.defined()) {
+  const bool few = judge::widening(context.distinct_tokens()) > 1;
+  if (few && truth.kl_loss.defined() && truth.kl_layer_sums.defined()) {
     by_layer = static_cast<double>(truth.kl_rows) *
                std::log(static_cast<double>(context.inputs().input_ids.size(1)));
     const double sum = truth.kl_layer_sums.sum().item<double>();

@@ -35,8 +35,8 @@ void judge_value(const cases::SuiteContext& context, const std::string& name,
                  const at::Tensor& candidate, const at::Tensor& baseline, const at::Tensor& truth,
                  judge::CaseRecord& record, std::optional<double> magnitude = std::nullopt);
 
-/// Judges the KL loss and its sums by layer. A row's terms p·ln p and p·ln q are up to ln T each,
-/// and cancel.
+/// Judges the KL loss and its sums by layer. Of few tokens the size of what was summed counts: a
+/// row's terms p·ln p and p·ln q are up to ln T each, and cancel.
 void judge_kl(const cases::SuiteContext& context, const cases::ObjectiveRun& candidate,
               const cases::ObjectiveRun& baseline, const cases::ObjectiveRun& truth,
               judge::CaseRecord& record);
