@@ -72,38 +72,46 @@ double log_sum_exp(const W* scores, std::int64_t columns) {
   return std::log(sum) + static_cast<double>(largest);
 }
 
-/// One key's term of KL_t, and what its gradient weighs: minus its slope in ln q.
-struct Term {
-  double value = 0;
-  double weight = 0;
-};
-
+/// One key's term of KL_t.
 template <typename W>
-Term term_of(const KlRowRule& rule, double p, double log_q) {
+double term_of(const KlRowRule& rule, double p, double log_q) {
   const Rounding<W> to_rule(rule);
   const auto rounded = [&](double x) { return static_cast<double>(to_rule(static_cast<W>(x))); };
   const double eps = core::kKlEpsilon;
   if (planted(Fault::kF14KlReversed)) {
-    const double q = std::exp(log_q);
-    return {q * (log_q - std::log(p)), -q * (log_q - std::log(p) + 1)};
+    return std::exp(log_q) * (log_q - std::log(p));
   }
   switch (rule.options.guard) {
     case KlGuard::kNone:
-      return {p * (std::log(p) - rounded(log_q)), p};
+      return p * (std::log(p) - rounded(log_q));
     case KlGuard::kAddToTarget:
-      return {p * (std::log(p + eps) - rounded(log_q)), p};
+      return p * (std::log(p + eps) - rounded(log_q));
     case KlGuard::kClampTarget:
-      return {p * (std::log(std::max(p, eps)) - rounded(log_q)), p};
+      return p * (std::log(std::max(p, eps)) - rounded(log_q));
+    case KlGuard::kAddToBoth:
+      return p * (std::log(p + eps) - rounded(std::log(std::exp(log_q) + eps)));
+    case KlGuard::kClampLogs:
+      return p *
+             (std::clamp(std::log(p), kLeastLog, 0.0) - rounded(std::clamp(log_q, kLeastLog, 0.0)));
+  }
+  return 0;
+}
+
+/// What a term's gradient weighs, minus its slope in ln q: w in `kl_of_rows`.
+double weight_of(KlGuard guard, double p, double log_q) {
+  if (planted(Fault::kF14KlReversed)) {
+    return -std::exp(log_q) * (log_q - std::log(p) + 1);
+  }
+  switch (guard) {
     case KlGuard::kAddToBoth: {
       const double q = std::exp(log_q);
-      return {p * (std::log(p + eps) - rounded(std::log(q + eps))), p * q / (q + eps)};
+      return p * q / (q + core::kKlEpsilon);
     }
     case KlGuard::kClampLogs:
-      return {p * (std::clamp(std::log(p), kLeastLog, 0.0) -
-                   rounded(std::clamp(log_q, kLeastLog, 0.0))),
-              log_q >= kLeastLog ? p : 0.0};
+      return log_q >= kLeastLog ? p : 0.0;
+    default:
+      return p;
   }
-  return {};
 }
 
 /// KL_t; with `gradient` the scores become dKL_t/dI.
@@ -111,21 +119,22 @@ template <typename W>
 double kl_row(const KlRowRule& rule, const W* target, W* scores, std::int64_t columns,
               bool gradient) {
   const double lse = log_sum_exp(scores, columns);
+  const auto log_q = [&](std::int64_t c) { return static_cast<double>(scores[c]) - lse; };
+  const auto weight = [&](std::int64_t c) {
+    return target[c] == 0 ? 0.0
+                          : weight_of(rule.options.guard, static_cast<double>(target[c]), log_q(c));
+  };
   double sum = 0;
   double weights = 0;
   for (std::int64_t c = 0; c < columns; ++c) {
-    const double log_q = static_cast<double>(scores[c]) - lse;
-    const Term term =
-        target[c] == 0 ? Term() : term_of<W>(rule, static_cast<double>(target[c]), log_q);
-    sum += term.value;
-    weights += term.weight;
+    if (target[c] != 0) {
+      sum += term_of<W>(rule, static_cast<double>(target[c]), log_q(c));
+      weights += weight(c);
+    }
   }
   for (std::int64_t c = 0; gradient && c < columns; ++c) {
-    const double log_q = static_cast<double>(scores[c]) - lse;
-    const Term term =
-        target[c] == 0 ? Term() : term_of<W>(rule, static_cast<double>(target[c]), log_q);
     const bool closed = scores[c] == -std::numeric_limits<W>::infinity();
-    scores[c] = closed ? W(0) : static_cast<W>(std::exp(log_q) * weights - term.weight);
+    scores[c] = closed ? W(0) : static_cast<W>(std::exp(log_q(c)) * weights - weight(c));
   }
   return sum;
 }

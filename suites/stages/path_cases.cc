@@ -132,8 +132,7 @@ cases::ExpectedArrival expected_of(const SuiteContext& context, const StageRule&
     }
     const bool open =
         !context.options().embedded || (expert && !certain.contains(expert_of(parameter.name)));
-    const auto found = run.parameters.find(parameter.name);
-    const bool zeros = found != run.parameters.end() && !found->second.ne(0).any().item<bool>();
+    const bool zeros = cases::arrival_at(run, parameter.name) == Arrival::kZero;
     return open && zeros ? Arrival::kZero : Arrival::kNonZero;
   };
 }
