@@ -17,15 +17,31 @@ at::Tensor log_softmax(const at::Tensor& logits) {
   return shifted - shifted.exp().sum(-1, /*keepdim=*/true).log();
 }
 
+/// What each position but the last is to predict, [B, S−1], and which of them are labels that
+/// count.
+struct Targets {
+  at::Tensor labels;
+  at::Tensor labelled;
+  at::Tensor counted;
+};
+
+Targets targets_of(const at::Tensor& labels, const at::Tensor& token_mask) {
+  const std::int64_t predictions = labels.size(1) - 1;
+  const at::Tensor targets = labels.narrow(1, 1, predictions);
+  const at::Tensor labelled = targets != kNoLabel;
+  return {targets, labelled, labelled & token_mask.narrow(1, 0, predictions)};
+}
+
 }  // namespace
+
+std::int64_t counted_labels(const at::Tensor& labels, const at::Tensor& token_mask) {
+  return targets_of(labels, token_mask).counted.sum().item<std::int64_t>();
+}
 
 LmSum lm_loss_sum(const at::Tensor& logits, const at::Tensor& labels,
                   const at::Tensor& token_mask) {
-  const std::int64_t predictions = logits.size(1) - 1;
-  const at::Tensor targets = labels.narrow(1, 1, predictions);
-  const at::Tensor labelled = targets != kNoLabel;
-  const at::Tensor predicting = token_mask.narrow(1, 0, predictions);
-  const at::Tensor counted = labelled & predicting;
+  const auto [targets, labelled, counted] = targets_of(labels, token_mask);
+  const std::int64_t predictions = targets.size(1);
 
   LmSum result;
   result.counted = counted.sum().item<std::int64_t>();

@@ -19,6 +19,9 @@ struct LmLoss {
   std::int64_t ignored = 0;  // labels left out because their predicting position is padding
 };
 
+/// How many labels `lm_loss_sum` counts: labels I64 [B, S], token_mask Bool [B, S].
+std::int64_t counted_labels(const at::Tensor& labels, const at::Tensor& token_mask);
+
 /// Next-token cross entropy: the sum over counted labels of −ln
 /// softmax(logits[b,i])[labels[b,i+1]]. logits [B, S, V] of any floating dtype, widened to f32 or
 /// more first; labels I64 [B, S], not shifted, −100 for none; token_mask Bool [B, S]. Spec 4.6.
