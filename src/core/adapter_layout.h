@@ -57,11 +57,14 @@ class AdapterLayout {
   const std::vector<AdapterPair>& pairs() const { return pairs_; }
   /// In order of the first pair that uses each; A before B.
   const std::vector<AdapterTensor>& tensors() const { return tensors_; }
+  /// Linear weights that are not adapted, in checkpoint order.
+  const std::vector<std::string>& left_alone() const { return left_alone_; }
   std::int64_t parameter_count() const;
 
  private:
   std::vector<AdapterPair> pairs_;
   std::vector<AdapterTensor> tensors_;
+  std::vector<std::string> left_alone_;
 };
 
 }  // namespace sparity::core
