@@ -20,15 +20,28 @@ endif()
 add_library(sparity_exact_flags INTERFACE)
 target_compile_options(sparity_exact_flags INTERFACE -ffp-contract=off)
 
-# Headers that every file with tensors parses, once for all of them: half the time of such a file.
-if(SPARITY_PRECOMPILE)
+# Headers that many files parse, once for all of them: half the time of such a file. sparity_precompile(name
+# LIBRARIES … HEADERS …) makes one set of them.
+function(sparity_precompile name)
+  if(NOT SPARITY_PRECOMPILE)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "" "LIBRARIES;HEADERS" ${ARGN})
   file(WRITE ${PROJECT_BINARY_DIR}/precompiled/none.cc "")
-  add_library(sparity_precompiled OBJECT ${PROJECT_BINARY_DIR}/precompiled/none.cc)
-  target_link_libraries(sparity_precompiled PRIVATE ext::torch_cpu sparity_build_flags)
-  target_precompile_headers(sparity_precompiled PRIVATE
-    <ATen/core/Tensor.h> <ATen/ops/empty.h> <fmt/format.h> <algorithm> <functional> <map> <string>
-    <vector>)
-endif()
+  add_library(sparity_precompiled_${name} OBJECT ${PROJECT_BINARY_DIR}/precompiled/none.cc)
+  target_link_libraries(sparity_precompiled_${name} PRIVATE ${ARG_LIBRARIES} sparity_build_flags)
+  target_precompile_headers(sparity_precompiled_${name} PRIVATE
+    ${ARG_HEADERS} <fmt/format.h> <algorithm> <functional> <map> <string> <vector>)
+endfunction()
+
+set(tensor_headers <ATen/core/Tensor.h> <ATen/ops/empty.h>)
+sparity_precompile(tensors LIBRARIES ext::torch_cpu HEADERS ${tensor_headers})
+sparity_precompile(programs
+  LIBRARIES ext::torch_cpu CLI11::CLI11 nlohmann_json::nlohmann_json
+  HEADERS ${tensor_headers} <CLI/CLI.hpp> <nlohmann/json.hpp>)
+sparity_precompile(tests LIBRARIES GTest::gmock HEADERS <gmock/gmock.h> <gtest/gtest.h>)
+sparity_precompile(tensor_tests
+  LIBRARIES ext::torch_cpu GTest::gmock HEADERS ${tensor_headers} <gmock/gmock.h> <gtest/gtest.h>)
 
 # Sets `result` when `target`, or what it links to, links LibTorch.
 function(sparity_reaches_torch target result)
@@ -49,16 +62,22 @@ function(sparity_reaches_torch target result)
   endif()
 endfunction()
 
-# sparity_build(target deps…) compiles a target of ours as all are compiled.
+# sparity_build(target HEADERS set DEPS …) compiles a target of ours as all are compiled, with a set of
+# precompiled headers; without one, that of the tensors where the target has any.
 function(sparity_build target)
+  cmake_parse_arguments(ARG "" "HEADERS" "DEPS" ${ARGN})
   target_link_libraries(${target} PRIVATE sparity_build_flags)
-  foreach(library IN LISTS ARGN)
-    sparity_reaches_torch(${library} torch)
-    if(torch AND SPARITY_PRECOMPILE)
-      target_precompile_headers(${target} REUSE_FROM sparity_precompiled)
-      break()
-    endif()
-  endforeach()
+  if(NOT ARG_HEADERS)
+    foreach(library IN LISTS ARG_DEPS)
+      sparity_reaches_torch(${library} torch)
+      if(torch)
+        set(ARG_HEADERS tensors)
+      endif()
+    endforeach()
+  endif()
+  if(ARG_HEADERS AND SPARITY_PRECOMPILE)
+    target_precompile_headers(${target} REUSE_FROM sparity_precompiled_${ARG_HEADERS})
+  endif()
 endfunction()
 
 # sparity_add_library(room SOURCES … [HEADERS …] [DEPS …]) makes target sparity_<room>, alias
@@ -70,14 +89,16 @@ function(sparity_add_library room)
   target_sources(sparity_${room} PUBLIC
     FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR} FILES ${ARG_HEADERS})
   target_link_libraries(sparity_${room} PUBLIC ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS})
-  sparity_build(sparity_${room} ${ARG_DEPS} ${ARG_PRIVATE_DEPS})
+  sparity_build(sparity_${room} DEPS ${ARG_DEPS} ${ARG_PRIVATE_DEPS})
 endfunction()
 
-# sparity_add_program(name SOURCES … DEPS …) puts the program into the build folder's top.
+# sparity_add_program(name SOURCES … DEPS …) puts the program into the build folder's top. What it has of its own
+# reads, prints and starts suites: optimising that further would take longer to compile than it saves.
 function(sparity_add_program name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS})
-  sparity_build(${name} ${ARG_DEPS})
+  target_compile_options(${name} PRIVATE -O1)
+  sparity_build(${name} HEADERS programs DEPS ${ARG_DEPS})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
 endfunction()

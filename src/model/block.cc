@@ -5,14 +5,16 @@
 #include "src/tensors/at_dtype.h"
 
 #include <algorithm>
+#include <initializer_list>
 
 namespace sparity::model {
 
 namespace {
 
-at::Tensor dense_mlp(const at::Tensor& x, const ops::MlpWeights& weights) {
+at::Tensor dense_mlp(const at::Tensor& x, const ops::MlpWeights& weights,
+                     const ForwardContext& context) {
   const core::ProfileScope scope("dense MLP");
-  return ops::mlp(x, weights);
+  return ops::mlp(x, weights, context.dropout);
 }
 
 }  // namespace
@@ -34,7 +36,7 @@ at::Tensor stream_of(const LayerState& state) {
   return state.hidden.to(wide).add(state.residual.to(wide)).to(activation);
 }
 
-Block Block::bind(const tensors::WeightStore& weights, const core::ModelConfig& config,
+Block Block::bind(const BoundWeights& weights, const core::ModelConfig& config,
                   std::int64_t layer) {
   const std::string prefix = "model.layers." + std::to_string(layer) + ".";
   Block block{
@@ -52,29 +54,30 @@ Block Block::bind(const tensors::WeightStore& weights, const core::ModelConfig& 
 }
 
 std::vector<at::Tensor> Block::differentiable(const core::Objective& objective) const {
-  std::vector<at::Tensor> all = {input_layernorm,
-                                 self_attn.q_a_proj,
-                                 self_attn.q_a_layernorm,
-                                 self_attn.q_b_proj,
-                                 self_attn.kv_a_proj_with_mqa,
-                                 self_attn.kv_a_layernorm,
-                                 self_attn.kv_b_proj,
-                                 self_attn.o_proj,
+  std::vector<at::Tensor> all = {input_layernorm, self_attn.q_a_layernorm, self_attn.kv_a_layernorm,
                                  post_attention_layernorm};
-  const auto add = [&](const ops::MlpWeights& part) {
-    all.insert(all.end(), {part.gate_proj, part.up_proj, part.down_proj});
+  const auto add = [&](std::initializer_list<const ops::LinearWeight*> weights) {
+    for (const ops::LinearWeight* weight : weights) {
+      const std::vector<at::Tensor> terms = ops::terms_of(*weight);
+      all.insert(all.end(), terms.begin(), terms.end());
+    }
   };
+  const auto add_mlp = [&](const ops::MlpWeights& part) {
+    add({&part.gate_proj, &part.up_proj, &part.down_proj});
+  };
+  add({&self_attn.q_a_proj, &self_attn.q_b_proj, &self_attn.kv_a_proj_with_mqa,
+       &self_attn.kv_b_proj, &self_attn.o_proj});
   if (const auto* moe = std::get_if<Moe>(&mlp)) {
-    all.push_back(moe->gate_weight);
-    std::ranges::for_each(moe->experts, add);
-    add(moe->shared_experts);
+    add({&moe->gate_weight});
+    std::ranges::for_each(moe->experts, add_mlp);
+    add_mlp(moe->shared_experts);
   } else {
-    add(std::get<ops::MlpWeights>(mlp));
+    add_mlp(std::get<ops::MlpWeights>(mlp));
   }
   if (objective.kl) {
     const Indexer& indexer = self_attn.indexer;
-    all.insert(all.end(), {indexer.wq_b, indexer.wk, indexer.k_norm_weight, indexer.k_norm_bias,
-                           indexer.weights_proj});
+    add({&indexer.wq_b, &indexer.wk, &indexer.weights_proj});
+    all.insert(all.end(), {indexer.k_norm_weight, indexer.k_norm_bias});
   }
   return all;
 }
@@ -93,7 +96,7 @@ LayerState Block::forward(const LayerState& state, const ForwardContext& context
   const auto* moe = std::get_if<Moe>(&mlp);
   const at::Tensor hidden =
       probe("mlp", moe != nullptr ? moe->forward(x, context, probe, losses)
-                                  : dense_mlp(x, std::get<ops::MlpWeights>(mlp)));
+                                  : dense_mlp(x, std::get<ops::MlpWeights>(mlp), context));
   return {hidden, after.residual};
 }
 

@@ -31,14 +31,14 @@ struct Block {
   at::Tensor post_attention_layernorm;  // [D]
   std::variant<ops::MlpWeights, Moe> mlp;
 
-  static Block bind(const tensors::WeightStore& weights, const core::ModelConfig& config,
+  static Block bind(const BoundWeights& weights, const core::ModelConfig& config,
                     std::int64_t layer);
 
   LayerState forward(const LayerState& state, const ForwardContext& context,
                      const tensors::Probe& probe, LayerLosses& losses) const;
 
   /// Everything that a gradient may reach: never the router's bias, and the indexer's parameters
-  /// only when the objective has a KL loss.
+  /// only when the objective has a KL loss. Weights and their adapters.
   std::vector<at::Tensor> differentiable(const core::Objective& objective) const;
 };
 

@@ -5,8 +5,11 @@
 #include "src/core/objective.h"
 #include "src/ops/key_mask.h"
 #include "src/ops/rope.h"
+#include "src/tensors/adapter.h"
 
 #include <ATen/core/Tensor.h>
+
+#include <optional>
 
 namespace sparity::model {
 
@@ -18,7 +21,8 @@ struct ForwardContext {
       false;  // rotate index queries and keys by the orthonormal Hadamard transform (D-10)
   ops::KeyMask mask;
   ops::RotaryTable table;
-  core::Objective objective = {};  // which losses the layers compute on the way
+  core::Objective objective = {};                    // which losses the layers compute on the way
+  std::optional<tensors::DropoutDraw> dropout = {};  // of adapters' inputs; none: nothing dropped
 };
 
 /// What a layer adds to the objective; undefined where it adds nothing.

@@ -75,13 +75,13 @@ at::Tensor latent_norm(const at::Tensor& x, const at::Tensor& gain) {
 
 }  // namespace
 
-Indexer Indexer::bind(const tensors::WeightStore& weights, const std::string& prefix) {
+Indexer Indexer::bind(const BoundWeights& weights, const std::string& prefix) {
   return {
-      .wq_b = weights.at(prefix + "wq_b.weight"),
-      .wk = weights.at(prefix + "wk.weight"),
+      .wq_b = weights.linear(prefix + "wq_b.weight"),
+      .wk = weights.linear(prefix + "wk.weight"),
       .k_norm_weight = weights.at(prefix + "k_norm.weight"),
       .k_norm_bias = weights.at(prefix + "k_norm.bias"),
-      .weights_proj = weights.at(prefix + "weights_proj.weight"),
+      .weights_proj = weights.linear(prefix + "weights_proj.weight"),
   };
 }
 
@@ -91,12 +91,13 @@ ops::IndexOperands Indexer::operands(const at::Tensor& x, const at::Tensor& q_la
   const core::ProfileScope scope("indexer projections");
   const std::int64_t heads = context.config.index_n_heads;
   const std::int64_t dim = context.config.index_head_dim;
-  const at::Tensor q = ops::linear(q_latent, wq_b).view({x.size(0), x.size(1), heads, dim});
-  const at::Tensor k =
-      ops::layer_norm(ops::linear(x, wk), k_norm_weight, k_norm_bias, kLatentNormEps);
+  const at::Tensor q =
+      ops::linear(q_latent, wq_b, context.dropout).view({x.size(0), x.size(1), heads, dim});
+  const at::Tensor k = ops::layer_norm(ops::linear(x, wk, context.dropout), k_norm_weight,
+                                       k_norm_bias, kLatentNormEps);
   return {probe("q", ops::rotate_index_heads(q, context.table)),
           probe("k", ops::rotate_index_heads(k.unsqueeze(2), context.table).squeeze(2)),
-          probe("weights", ops::index_head_weights(x, weights_proj, dim))};
+          probe("weights", ops::index_head_weights(x, weights_proj, dim, context.dropout))};
 }
 
 at::Tensor Indexer::select(const ops::IndexOperands& operands, const ForwardContext& context,
@@ -115,15 +116,15 @@ at::Tensor Indexer::select(const ops::IndexOperands& operands, const ForwardCont
   return selected.is_same(chosen) ? chosen : ops::keep_visible(selected, context.mask);
 }
 
-Mla Mla::bind(const tensors::WeightStore& weights, const std::string& prefix) {
+Mla Mla::bind(const BoundWeights& weights, const std::string& prefix) {
   return {
-      .q_a_proj = weights.at(prefix + "q_a_proj.weight"),
+      .q_a_proj = weights.linear(prefix + "q_a_proj.weight"),
       .q_a_layernorm = weights.at(prefix + "q_a_layernorm.weight"),
-      .q_b_proj = weights.at(prefix + "q_b_proj.weight"),
-      .kv_a_proj_with_mqa = weights.at(prefix + "kv_a_proj_with_mqa.weight"),
+      .q_b_proj = weights.linear(prefix + "q_b_proj.weight"),
+      .kv_a_proj_with_mqa = weights.linear(prefix + "kv_a_proj_with_mqa.weight"),
       .kv_a_layernorm = weights.at(prefix + "kv_a_layernorm.weight"),
-      .kv_b_proj = weights.at(prefix + "kv_b_proj.weight"),
-      .o_proj = weights.at(prefix + "o_proj.weight"),
+      .kv_b_proj = weights.linear(prefix + "kv_b_proj.weight"),
+      .o_proj = weights.linear(prefix + "o_proj.weight"),
       .indexer = Indexer::bind(weights, prefix + "indexer."),
   };
 }
@@ -162,11 +163,11 @@ at::Tensor Mla::forward(const at::Tensor& x, const ForwardContext& context,
   const core::ProfileScope scope("attention projections");
 
   const at::Tensor q_latent =
-      inner("q_a_layernorm", latent_norm(ops::linear(x, q_a_proj), q_a_layernorm));
-  const at::Tensor kv_a = ops::linear(x, kv_a_proj_with_mqa);
+      inner("q_a_layernorm", latent_norm(ops::linear(x, q_a_proj, context.dropout), q_a_layernorm));
+  const at::Tensor kv_a = ops::linear(x, kv_a_proj_with_mqa, context.dropout);
   const at::Tensor kv =
       inner("kv_a_layernorm", latent_norm(kv_a.narrow(-1, 0, rank), kv_a_layernorm));
-  const at::Tensor q_flat = ops::linear(q_latent, q_b_proj);
+  const at::Tensor q_flat = ops::linear(q_latent, q_b_proj, context.dropout);
   const at::Tensor q = inner(
       "q",
       rotate_queries(q_flat.view({batch, tokens, config.num_attention_heads, config.qk_head_dim()}),
@@ -179,7 +180,7 @@ at::Tensor Mla::forward(const at::Tensor& x, const ForwardContext& context,
       .q_rot = q.narrow(-1, config.qk_nope_head_dim, config.qk_rope_head_dim),
       .kv = kv,
       .k_rot = k_rot,
-      .kv_b_proj = kv_b_proj,
+      .kv_b_proj = ops::effective_weight(kv_b_proj),
       .scale = ops::softmax_scale(config),
   };
   const Indexed indexed = index(x, q_latent, context, inner.scope("indexer"));
@@ -201,7 +202,8 @@ at::Tensor Mla::forward(const at::Tensor& x, const ForwardContext& context,
     losses.kl = kl.sum;
     losses.kl_rows = kl.rows;
   }
-  return probe("self_attn", ops::linear(output.reshape({batch, tokens, -1}), o_proj));
+  return probe("self_attn",
+               ops::linear(output.reshape({batch, tokens, -1}), o_proj, context.dropout));
 }
 
 }  // namespace sparity::model

@@ -1,9 +1,9 @@
 #pragma once
 
+#include "src/model/bound_weights.h"
 #include "src/model/forward_context.h"
 #include "src/ops/indexer.h"
 #include "src/tensors/probe.h"
-#include "src/tensors/weight_store.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -13,13 +13,13 @@ namespace sparity::model {
 
 /// The lightning indexer of one layer (spec 2.9).
 struct Indexer {
-  at::Tensor wq_b;           // [Hi·Di, Rq]
-  at::Tensor wk;             // [Di, D]
-  at::Tensor k_norm_weight;  // [Di]
-  at::Tensor k_norm_bias;    // [Di]
-  at::Tensor weights_proj;   // [Hi, D]
+  ops::LinearWeight wq_b;          // [Hi·Di, Rq]
+  ops::LinearWeight wk;            // [Di, D]
+  at::Tensor k_norm_weight;        // [Di]
+  at::Tensor k_norm_bias;          // [Di]
+  ops::LinearWeight weights_proj;  // [Hi, D]
 
-  static Indexer bind(const tensors::WeightStore& weights, const std::string& prefix);
+  static Indexer bind(const BoundWeights& weights, const std::string& prefix);
 
   /// x [B, S, D] (normed), q_latent [B, S, Rq] → what keys are scored with.
   ops::IndexOperands operands(const at::Tensor& x, const at::Tensor& q_latent,
@@ -31,16 +31,16 @@ struct Indexer {
 
 /// Multi-head latent attention of one layer (spec 2.8).
 struct Mla {
-  at::Tensor q_a_proj;            // [Rq, D]
-  at::Tensor q_a_layernorm;       // [Rq]
-  at::Tensor q_b_proj;            // [H·Dqk, Rq]
-  at::Tensor kv_a_proj_with_mqa;  // [Rkv+Dr, D]
-  at::Tensor kv_a_layernorm;      // [Rkv]
-  at::Tensor kv_b_proj;           // [H·(Dn+Dv), Rkv]
-  at::Tensor o_proj;              // [D, H·Dv]
+  ops::LinearWeight q_a_proj;            // [Rq, D]
+  at::Tensor q_a_layernorm;              // [Rq]
+  ops::LinearWeight q_b_proj;            // [H·Dqk, Rq]
+  ops::LinearWeight kv_a_proj_with_mqa;  // [Rkv+Dr, D]
+  at::Tensor kv_a_layernorm;             // [Rkv]
+  ops::LinearWeight kv_b_proj;           // [H·(Dn+Dv), Rkv]
+  ops::LinearWeight o_proj;              // [D, H·Dv]
   Indexer indexer;
 
-  static Mla bind(const tensors::WeightStore& weights, const std::string& prefix);
+  static Mla bind(const BoundWeights& weights, const std::string& prefix);
 
   /// x [B, S, D] (normed) → [B, S, D]; the indexer's KL loss goes to `losses` when the objective
   /// has one.

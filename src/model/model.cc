@@ -8,21 +8,24 @@
 
 namespace sparity::model {
 
-Model::Model(const core::ModelConfig& config, const tensors::WeightStore& weights)
+Model::Model(const core::ModelConfig& config, const tensors::WeightStore& weights,
+             const tensors::AdapterPairs& adapters)
     : config_(config),
       embed_tokens_(weights.at("model.embed_tokens.weight")),
       norm_(weights.at("model.norm.weight")),
-      lm_head_(weights.at("lm_head.weight")) {
+      lm_head_(BoundWeights(weights, adapters).linear("lm_head.weight")) {
+  const BoundWeights bound(weights, adapters);
   for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
-    layers_.push_back(Block::bind(weights, config, layer));
+    layers_.push_back(Block::bind(bound, config, layer));
   }
 }
 
 std::shared_ptr<const ForwardContext> Model::context_for(const tensors::Inputs& inputs,
                                                          const ForwardOptions& options) const {
-  return std::make_shared<ForwardContext>(ForwardContext{
-      config_, options.attention, options.hadamard, ops::KeyMask(inputs),
-      ops::rotary_table(config_, inputs.position_ids, activation()), options.objective});
+  return std::make_shared<ForwardContext>(
+      ForwardContext{config_, options.attention, options.hadamard, ops::KeyMask(inputs),
+                     ops::rotary_table(config_, inputs.position_ids, activation()),
+                     options.objective, options.dropout});
 }
 
 ForwardResult Model::run(const tensors::Inputs& inputs, const ForwardOptions& options,
@@ -43,7 +46,8 @@ ForwardResult Model::run(const tensors::Inputs& inputs, const ForwardOptions& op
   }
   const ops::NormedResidual normed = norm_stream(state, norm_, config_.rms_norm_eps);
   const core::ProfileScope scope("head");
-  result.logits = probe("logits", ops::wide_linear(probe("norm", normed.normed), lm_head_));
+  result.logits =
+      probe("logits", ops::wide_linear(probe("norm", normed.normed), lm_head_, options.dropout));
   return result;
 }
 

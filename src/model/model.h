@@ -3,6 +3,7 @@
 #include "src/core/forward_options.h"
 #include "src/core/model_config.h"
 #include "src/model/block.h"
+#include "src/tensors/adapter.h"
 #include "src/tensors/inputs.h"
 #include "src/tensors/probe.h"
 #include "src/tensors/weight_store.h"
@@ -10,6 +11,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace sparity::model {
@@ -22,6 +24,8 @@ struct ForwardOptions {
   bool recompute_layers = false;
   /// Which losses the layers compute on the way; the LM loss is the caller's, from the logits.
   core::Objective objective = {};
+  /// What adapters' dropout draws by, in training; without it nothing is dropped.
+  std::optional<tensors::DropoutDraw> dropout = {};
 };
 
 /// What a forward pass leaves.
@@ -35,8 +39,9 @@ struct ForwardResult {
 class Model {
  public:
   /// `weights` must be rounded for the activation dtype (`WeightStore::rounded`); they are shared,
-  /// not copied.
-  Model(const core::ModelConfig& config, const tensors::WeightStore& weights);
+  /// not copied. `adapters` are in f32(A) (`tensors::pairs_of` adapters `as_leaves`).
+  Model(const core::ModelConfig& config, const tensors::WeightStore& weights,
+        const tensors::AdapterPairs& adapters = {});
 
   /// input_ids [B, S] → logits, and what the layers add to the objective.
   ForwardResult run(const tensors::Inputs& inputs, const ForwardOptions& options = {},
@@ -62,8 +67,8 @@ class Model {
   core::ModelConfig config_;
   at::Tensor embed_tokens_;  // [V, D]
   std::vector<Block> layers_;
-  at::Tensor norm_;     // [D]
-  at::Tensor lm_head_;  // [V, D]
+  at::Tensor norm_;            // [D]
+  ops::LinearWeight lm_head_;  // [V, D]
 };
 
 }  // namespace sparity::model

@@ -7,18 +7,18 @@
 
 namespace sparity::model {
 
-ops::MlpWeights bind_mlp(const tensors::WeightStore& weights, const std::string& prefix) {
+ops::MlpWeights bind_mlp(const BoundWeights& weights, const std::string& prefix) {
   return {
-      .gate_proj = weights.at(prefix + "gate_proj.weight"),
-      .up_proj = weights.at(prefix + "up_proj.weight"),
-      .down_proj = weights.at(prefix + "down_proj.weight"),
+      .gate_proj = weights.linear(prefix + "gate_proj.weight"),
+      .up_proj = weights.linear(prefix + "up_proj.weight"),
+      .down_proj = weights.linear(prefix + "down_proj.weight"),
   };
 }
 
-Moe Moe::bind(const tensors::WeightStore& weights, const std::string& prefix,
+Moe Moe::bind(const BoundWeights& weights, const std::string& prefix,
               const core::ModelConfig& config) {
   Moe moe{
-      .gate_weight = weights.at(prefix + "gate.weight"),
+      .gate_weight = weights.linear(prefix + "gate.weight"),
       .e_score_correction_bias = weights.at(prefix + "gate.e_score_correction_bias"),
       .experts = {},
       .shared_experts = bind_mlp(weights, prefix + "shared_experts."),
@@ -33,7 +33,8 @@ at::Tensor Moe::forward(const at::Tensor& x, const ForwardContext& context,
                         const tensors::Probe& probe, LayerLosses& losses) const {
   const tensors::Probe inner = probe.scope("mlp");
   const ops::Routing routing = core::profiled("router", [&] {
-    return ops::route(x, gate_weight, e_score_correction_bias, context.config, inner.scope("gate"));
+    return ops::route(x, gate_weight, e_score_correction_bias, context.config, inner.scope("gate"),
+                      context.dropout);
   });
   if (context.objective.wants_balance()) {
     const at::Tensor& tokens = context.mask.token_mask();
@@ -44,9 +45,9 @@ at::Tensor Moe::forward(const at::Tensor& x, const ForwardContext& context,
   const at::Tensor routed = inner("experts", core::profiled("routed experts", [&] {
                                     return ops::routed_experts(x, routing, experts);
                                   }));
-  const at::Tensor shared =
-      inner("shared_experts",
-            core::profiled("shared experts", [&] { return ops::mlp(x, shared_experts); }));
+  const at::Tensor shared = inner("shared_experts", core::profiled("shared experts", [&] {
+                                    return ops::mlp(x, shared_experts, context.dropout);
+                                  }));
   const core::ProfileScope scope("expert sum");
   return routed.add(shared.to(routed.scalar_type())).to(x.scalar_type());
 }

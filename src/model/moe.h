@@ -1,10 +1,10 @@
 #pragma once
 
 #include "src/core/model_config.h"
+#include "src/model/bound_weights.h"
 #include "src/model/forward_context.h"
 #include "src/ops/mlp.h"
 #include "src/tensors/probe.h"
-#include "src/tensors/weight_store.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -14,16 +14,16 @@
 namespace sparity::model {
 
 /// The MLP whose matrices are named `prefix` + "{gate,up,down}_proj.weight".
-ops::MlpWeights bind_mlp(const tensors::WeightStore& weights, const std::string& prefix);
+ops::MlpWeights bind_mlp(const BoundWeights& weights, const std::string& prefix);
 
 /// A mixture of experts with its router and shared experts (spec 2.11, 2.12).
 struct Moe {
-  at::Tensor gate_weight;                // [E, D]
+  ops::LinearWeight gate_weight;         // [E, D]
   at::Tensor e_score_correction_bias;    // [E] float32
   std::vector<ops::MlpWeights> experts;  // E of width m
   ops::MlpWeights shared_experts;        // one of width n_shared_experts · m
 
-  static Moe bind(const tensors::WeightStore& weights, const std::string& prefix,
+  static Moe bind(const BoundWeights& weights, const std::string& prefix,
                   const core::ModelConfig& config);
 
   /// x [B, S, D] in A → [B, S, D] in A: the routed sum and the shared experts are added in f32(A).

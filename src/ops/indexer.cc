@@ -44,12 +44,13 @@ at::Tensor hadamard(const at::Tensor& x) {
   return y;
 }
 
-at::Tensor index_head_weights(const at::Tensor& x, const at::Tensor& weights_proj,
-                              std::int64_t index_head_dim) {
+at::Tensor index_head_weights(const at::Tensor& x, const LinearWeight& weights_proj,
+                              std::int64_t index_head_dim,
+                              const std::optional<tensors::DropoutDraw>& draw) {
   const auto heads = static_cast<double>(
-      planted(Fault::kF46HeadWeightScaleMissing) ? std::int64_t{1} : weights_proj.size(0));
+      planted(Fault::kF46HeadWeightScaleMissing) ? std::int64_t{1} : weights_proj.base.size(0));
   const double scale = 1.0 / std::sqrt(heads * static_cast<double>(index_head_dim));
-  return wide_linear(x, weights_proj).mul(scale);
+  return wide_linear(x, weights_proj, draw).mul(scale);
 }
 
 }  // namespace sparity::ops

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "src/ops/key_mask.h"
+#include "src/ops/linear.h"
 #include "src/ops/rope.h"
 #include "src/tensors/probe.h"
 
@@ -19,8 +20,9 @@ at::Tensor hadamard(const at::Tensor& x);
 
 /// w = weights_proj(f32 x) · Hi^(−1/2) · Di^(−1/2), f32(x) [B, S, Hi]; may be negative (D-13,
 /// D-21).
-at::Tensor index_head_weights(const at::Tensor& x, const at::Tensor& weights_proj,
-                              std::int64_t index_head_dim);
+at::Tensor index_head_weights(const at::Tensor& x, const LinearWeight& weights_proj,
+                              std::int64_t index_head_dim,
+                              const std::optional<tensors::DropoutDraw>& draw = std::nullopt);
 
 /// What a query is scored with.
 struct IndexOperands {

@@ -7,6 +7,7 @@
 #include "src/tensors/at_dtype.h"
 
 #include <ATen/ops/linear.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -16,6 +17,8 @@ namespace sparity::ops {
 
 namespace {
 
+using core::Fault;
+using core::planted;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
@@ -26,7 +29,7 @@ constexpr std::int64_t kChannels = 64;
 template <typename W>
 void scatter_rows(const std::int64_t* ids, const W* rows, std::int64_t count, std::int64_t width,
                   W* sum) {
-  const bool overwrite = core::planted(core::Fault::kF84RepeatedTokenOverwrites);
+  const bool overwrite = planted(Fault::kF84RepeatedTokenOverwrites);
   for_each_item((width + kChannels - 1) / kChannels, [=](std::int64_t share) {
     const std::int64_t end = std::min((share + 1) * kChannels, width);
     for (std::int64_t n = 0; n < count; ++n) {
@@ -36,6 +39,49 @@ void scatter_rows(const std::int64_t* ids, const W* rows, std::int64_t count, st
       }
     }
   });
+}
+
+double scaling_of(const tensors::LowRankPair& pair) {
+  return planted(Fault::kF28AlphaNotDivided) ? pair.scaling * static_cast<double>(pair.a.size(0))
+                                             : pair.scaling;
+}
+
+/// drop(x), x in f32(A).
+at::Tensor dropped(const at::Tensor& x, const tensors::LowRankPair& pair,
+                   const std::optional<tensors::DropoutDraw>& draw) {
+  const bool always = planted(Fault::kF32DropoutInEvaluation);
+  if (pair.dropout == 0.0 || (!draw && !always)) {
+    return x;
+  }
+  const at::Tensor mask =
+      tensors::dropout_mask(pair, draw.value_or(tensors::DropoutDraw()), x.sizes());
+  return x.mul(mask).div(1.0 - pair.dropout);
+}
+
+/// y + Σ scaling · (drop(x) · Aᵀ) · Bᵀ, in f32(A), in y's dtype.
+at::Tensor with_pairs(const at::Tensor& y, const at::Tensor& x, const LinearWeight& weight,
+                      const std::optional<tensors::DropoutDraw>& draw) {
+  if (weight.pairs.empty()) {
+    return y;
+  }
+  const at::ScalarType wide = tensors::at_least_f32(x.scalar_type());
+  const at::Tensor seen = x.to(wide);
+  at::Tensor sum = y.to(wide);
+  for (const tensors::LowRankPair& pair : weight.pairs) {
+    tensors::LowRankPair used = pair;
+    if (planted(Fault::kF31GradientOfTheOtherAdapter)) {
+      const tensors::LowRankPair& first = weight.pairs.front();
+      used.a = first.a.add(pair.a.sub(first.a).detach());
+      used.b = first.b.add(pair.b.sub(first.b).detach());
+    }
+    const at::Tensor input = dropped(seen, pair, draw);
+    const at::Tensor change =
+        planted(Fault::kF29AdapterFactorsSwapped)
+            ? at::linear(input, at::mm(used.a.t(), used.b.t()).reshape(weight.base.sizes()))
+            : at::linear(at::linear(input, used.a), used.b);
+    sum = sum.add(change.mul(scaling_of(pair)));
+  }
+  return sum.to(y.scalar_type());
 }
 
 struct Embedding : torch::autograd::Function<Embedding> {
@@ -62,14 +108,54 @@ struct Embedding : torch::autograd::Function<Embedding> {
 
 }  // namespace
 
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight) {
-  SPARITY_CHECK(x.scalar_type() == weight.scalar_type(), "linear: x and weight differ in dtype");
-  return at::linear(x, weight);
+at::Tensor linear(const at::Tensor& x, const LinearWeight& weight,
+                  const std::optional<tensors::DropoutDraw>& draw) {
+  SPARITY_CHECK(x.scalar_type() == weight.base.scalar_type(),
+                "linear: x and weight differ in dtype");
+  return with_pairs(at::linear(x, weight.base), x, weight, draw);
 }
 
-at::Tensor wide_linear(const at::Tensor& x, const at::Tensor& weight) {
+at::Tensor wide_linear(const at::Tensor& x, const LinearWeight& weight,
+                       const std::optional<tensors::DropoutDraw>& draw) {
   const at::ScalarType wide = tensors::at_least_f32(x.scalar_type());
-  return at::linear(x.to(wide), weight.to(wide));
+  return with_pairs(at::linear(x.to(wide), weight.base.to(wide)), x, weight, draw);
+}
+
+at::Tensor effective_weight(const LinearWeight& weight) {
+  if (weight.pairs.empty()) {
+    return weight.base;
+  }
+  at::Tensor sum = weight.base.to(tensors::at_least_f32(weight.base.scalar_type()));
+  for (const tensors::LowRankPair& pair : weight.pairs) {
+    const at::Tensor change = at::mm(pair.b, pair.a).mul(scaling_of(pair));
+    sum = sum.add(planted(Fault::kF30AdapterGraphSevered) ? change.detach() : change);
+  }
+  return sum;
+}
+
+std::vector<at::Tensor> terms_of(const LinearWeight& weight) {
+  std::vector<at::Tensor> terms = {weight.base};
+  for (const tensors::LowRankPair& pair : weight.pairs) {
+    terms.insert(terms.end(), {pair.a, pair.b});
+  }
+  return terms;
+}
+
+LinearGradients linear_backward(const at::Tensor& x, const LinearWeight& weight,
+                                const at::Tensor& dy) {
+  const at::ScalarType wide = tensors::at_least_f32(x.scalar_type());
+  LinearGradients gradients{at::mm(dy, weight.base).to(wide), {}};
+  gradients.terms.push_back(weight.base.requires_grad() ? at::mm(dy.t(), x) : at::Tensor());
+  for (const tensors::LowRankPair& pair : weight.pairs) {
+    const at::Tensor back = dy.to(wide).mul(scaling_of(pair));
+    const at::Tensor inner = at::mm(back, pair.b);  // [N, rank]
+    const at::Tensor seen = x.to(wide);
+    gradients.x.addmm_(inner, pair.a);
+    gradients.terms.push_back(pair.a.requires_grad() ? at::mm(inner.t(), seen) : at::Tensor());
+    gradients.terms.push_back(pair.b.requires_grad() ? at::mm(back.t(), at::mm(seen, pair.a.t()))
+                                                     : at::Tensor());
+  }
+  return gradients;
 }
 
 at::Tensor embedding(const at::Tensor& ids, const at::Tensor& table) {

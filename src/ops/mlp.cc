@@ -2,7 +2,6 @@
 
 #include "src/core/fault.h"
 #include "src/ops/dispatch.h"
-#include "src/ops/linear.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty_like.h>
@@ -80,10 +79,11 @@ SwigluGradients swiglu_backward(const at::Tensor& gate, const at::Tensor& up,
   return found;
 }
 
-at::Tensor mlp(const at::Tensor& x, const MlpWeights& weights) {
-  const at::Tensor gate = linear(x, weights.gate_proj).contiguous();
-  const at::Tensor up = linear(x, weights.up_proj).contiguous();
-  return linear(swiglu(gate, up), weights.down_proj);
+at::Tensor mlp(const at::Tensor& x, const MlpWeights& weights,
+               const std::optional<tensors::DropoutDraw>& draw) {
+  const at::Tensor gate = linear(x, weights.gate_proj, draw).contiguous();
+  const at::Tensor up = linear(x, weights.up_proj, draw).contiguous();
+  return linear(swiglu(gate, up), weights.down_proj, draw);
 }
 
 }  // namespace sparity::ops

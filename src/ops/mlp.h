@@ -1,14 +1,18 @@
 #pragma once
 
+#include "src/ops/linear.h"
+
 #include <ATen/core/Tensor.h>
+
+#include <optional>
 
 namespace sparity::ops {
 
 /// The three matrices of a SwiGLU block.
 struct MlpWeights {
-  at::Tensor gate_proj;  // [m, D]
-  at::Tensor up_proj;    // [m, D]
-  at::Tensor down_proj;  // [D, m]
+  LinearWeight gate_proj;  // [m, D]
+  LinearWeight up_proj;    // [m, D]
+  LinearWeight down_proj;  // [D, m]
 };
 
 /// A(silu(f32(gate)) · f32(up)), both contiguous and of one dtype A; saves both for the backward.
@@ -24,7 +28,8 @@ struct SwigluGradients {
 SwigluGradients swiglu_backward(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& dy);
 
 /// down(A(silu(f32(gate x)) · f32(up x))): x [..., D] in A → [..., D] in A; the product is formed
-/// in f32(A) and rounded to A before the last matrix (spec 2.10, D-33).
-at::Tensor mlp(const at::Tensor& x, const MlpWeights& weights);
+/// in f32(A) and rounded to A before the last matrix (spec 2.10, D-33). `draw` as in `linear`.
+at::Tensor mlp(const at::Tensor& x, const MlpWeights& weights,
+               const std::optional<tensors::DropoutDraw>& draw = std::nullopt);
 
 }  // namespace sparity::ops

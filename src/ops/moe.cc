@@ -5,14 +5,15 @@
 #include "src/ops/parallel.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/custom_class.h>
 
 #include <algorithm>
 #include <functional>
 #include <numeric>
+#include <utility>
 
 namespace sparity::ops {
 
@@ -115,15 +116,59 @@ at::Tensor forward_experts(const at::Tensor& x, const at::Tensor& weights, std::
 
 /// Where the backward of every expert writes.
 struct ExpertGradients {
-  at::Tensor pairs;    // [N · K, D] wide: of each pair's token
-  at::Tensor weights;  // [N · K, 1] wide
+  at::Tensor pairs;                    // [N · K, D] wide: of each pair's token
+  at::Tensor weights;                  // [N · K, 1] wide
+  std::vector<variable_list> experts;  // of each one's `terms_of`
+};
+
+/// Every tensor of an expert: of gate, up and down, each its `terms_of`.
+variable_list terms_of(const MlpWeights& expert) {
+  variable_list terms;
+  for (const LinearWeight* weight : {&expert.gate_proj, &expert.up_proj, &expert.down_proj}) {
+    const std::vector<at::Tensor> own = ops::terms_of(*weight);
+    terms.insert(terms.end(), own.begin(), own.end());
+  }
+  return terms;
+}
+
+/// The same expert with other tensors in the place of its own, from `next` on.
+MlpWeights with_terms(MlpWeights expert, at::TensorList tensors, std::size_t& next) {
+  for (LinearWeight* weight : {&expert.gate_proj, &expert.up_proj, &expert.down_proj}) {
+    weight->base = tensors[next++];
+    for (tensors::LowRankPair& pair : weight->pairs) {
+      pair.a = tensors[next++];
+      pair.b = tensors[next++];
+    }
+  }
+  return expert;
+}
+
+/// What the experts are made of, without their tensors, for the backward.
+struct ExpertShapes : torch::CustomClassHolder {
   std::vector<MlpWeights> experts;
+
+  explicit ExpertShapes(const std::vector<MlpWeights>& of) : experts(of) {
+    for (MlpWeights& expert : experts) {
+      const variable_list nothing(terms_of(expert).size());
+      std::size_t next = 0;
+      expert = with_terms(std::move(expert), nothing, next);
+    }
+  }
+
+  std::vector<MlpWeights> with(at::TensorList tensors) const {
+    std::vector<MlpWeights> filled;
+    std::size_t next = 0;
+    for (const MlpWeights& expert : experts) {
+      filled.push_back(with_terms(expert, tensors, next));
+    }
+    return filled;
+  }
 };
 
 /// The backward of one expert over all of its tokens. x [N, D], dy [N, D] wide.
 void expert_backward(const at::Tensor& x, const at::Tensor& weights, const at::Tensor& dy,
                      const at::Tensor& pairs, std::int64_t slots, const MlpWeights& expert,
-                     ExpertGradients& gradients, MlpWeights& own) {
+                     ExpertGradients& gradients, variable_list& own) {
   const at::ScalarType activation = x.scalar_type();
   const at::Tensor tokens = pairs.div(slots, "floor");
   const at::Tensor rows = x.index_select(0, tokens);
@@ -136,31 +181,35 @@ void expert_backward(const at::Tensor& x, const at::Tensor& weights, const at::T
     gradients.weights.index_copy_(0, pairs, back.mul(output).sum(1, true));
   }
   const at::Tensor d_output = back.mul(weights.index_select(0, pairs)).to(activation);
-  const SwigluGradients inner = swiglu_backward(gate, up, at::mm(d_output, expert.down_proj));
-  own = {at::mm(inner.gate.t(), rows), at::mm(inner.up.t(), rows), at::mm(d_output.t(), hidden)};
-  gradients.pairs.index_copy_(0, pairs,
-                              at::mm(inner.gate, expert.gate_proj)
-                                  .to(dy.scalar_type())
-                                  .add_(at::mm(inner.up, expert.up_proj)));
+  const LinearGradients down = linear_backward(hidden, expert.down_proj, d_output);
+  const SwigluGradients inner = swiglu_backward(gate, up, down.x.to(activation));
+  const LinearGradients of_gate = linear_backward(rows, expert.gate_proj, inner.gate);
+  const LinearGradients of_up = linear_backward(rows, expert.up_proj, inner.up);
+  for (const LinearGradients* part : {&of_gate, &of_up, &down}) {
+    own.insert(own.end(), part->terms.begin(), part->terms.end());
+  }
+  gradients.pairs.index_copy_(0, pairs, of_gate.x.add_(of_up.x));
 }
 
-std::vector<MlpWeights> as_experts(at::TensorList matrices) {
-  std::vector<MlpWeights> experts;
-  for (std::size_t i = 0; i + 2 < matrices.size(); i += 3) {
-    experts.push_back({matrices[i], matrices[i + 1], matrices[i + 2]});
+/// Zeros for what an expert without tokens would give a gradient.
+variable_list no_gradients(const MlpWeights& expert) {
+  variable_list zeros = terms_of(expert);
+  for (at::Tensor& term : zeros) {
+    term = term.requires_grad() ? at::zeros_like(term) : at::Tensor();
   }
-  return experts;
+  return zeros;
 }
 
 /// Saves its inputs alone; what lies between is computed again, expert by expert.
 struct RoutedExperts : torch::autograd::Function<RoutedExperts> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
                             const at::Tensor& weights, const at::Tensor& indices,
-                            at::TensorList matrices) {
+                            at::TensorList terms, const c10::intrusive_ptr<ExpertShapes>& shapes) {
     variable_list saved = {x, weights, indices};
-    saved.insert(saved.end(), matrices.begin(), matrices.end());
+    saved.insert(saved.end(), terms.begin(), terms.end());
     context->save_for_backward(saved);
-    const std::vector<MlpWeights> experts = as_experts(matrices);
+    context->saved_data["shapes"] = c10::IValue::make_capsule(shapes);
+    const std::vector<MlpWeights> experts = shapes->with(terms);
     return forward_experts(x.reshape({-1, x.size(2)}), weights.reshape({-1, 1}), indices.size(2),
                            sort_by_expert(indices, experts.size()), experts)
         .view(x.sizes());
@@ -171,11 +220,13 @@ struct RoutedExperts : torch::autograd::Function<RoutedExperts> {
     const at::Tensor x = saved[0].reshape({-1, saved[0].size(2)});
     const at::Tensor weights = saved[1].reshape({-1, 1});
     const std::int64_t slots = saved[2].size(2);
-    const std::vector<MlpWeights> experts = as_experts(at::TensorList(saved).slice(3));
+    const auto shapes =
+        c10::static_intrusive_pointer_cast<ExpertShapes>(context->saved_data["shapes"].toCapsule());
+    const std::vector<MlpWeights> experts = shapes->with(at::TensorList(saved).slice(3));
     const ExpertOrder order = sort_by_expert(saved[2], experts.size());
     const at::Tensor dy = arrived[0].reshape(x.sizes()).contiguous();
     ExpertGradients gradients{at::zeros({weights.size(0), x.size(1)}, weights.options()),
-                              at::zeros_like(weights), std::vector<MlpWeights>(experts.size())};
+                              at::zeros_like(weights), std::vector<variable_list>(experts.size())};
     const std::vector<std::size_t> busiest = by_tokens(order);
     for_each_item(std::ssize(experts), [&](std::int64_t i) {
       const std::size_t e = busiest[static_cast<std::size_t>(i)];
@@ -183,9 +234,7 @@ struct RoutedExperts : torch::autograd::Function<RoutedExperts> {
       const bool left_out =
           planted(Fault::kF79LastExpertWithoutGradient) && e + 1 == experts.size();
       if (count == 0 || left_out) {
-        gradients.experts[e] = {at::zeros_like(experts[e].gate_proj),
-                                at::zeros_like(experts[e].up_proj),
-                                at::zeros_like(experts[e].down_proj)};
+        gradients.experts[e] = no_gradients(experts[e]);
         return;
       }
       expert_backward(x, weights, dy, order.pairs.narrow(0, order.begin[e], count), slots,
@@ -194,9 +243,10 @@ struct RoutedExperts : torch::autograd::Function<RoutedExperts> {
     variable_list result = {
         sum_of_slots(gradients.pairs, slots).to(x.scalar_type()).view(saved[0].sizes()),
         gradients.weights.view(saved[1].sizes()), at::Tensor()};
-    for (const MlpWeights& expert : gradients.experts) {
-      result.insert(result.end(), {expert.gate_proj, expert.up_proj, expert.down_proj});
+    for (const variable_list& expert : gradients.experts) {
+      result.insert(result.end(), expert.begin(), expert.end());
     }
+    result.emplace_back();  // of shapes
     return result;
   }
 };
@@ -205,11 +255,13 @@ struct RoutedExperts : torch::autograd::Function<RoutedExperts> {
 
 at::Tensor routed_experts(const at::Tensor& x, const Routing& routing,
                           const std::vector<MlpWeights>& experts) {
-  variable_list matrices;
+  variable_list terms;
   for (const MlpWeights& expert : experts) {
-    matrices.insert(matrices.end(), {expert.gate_proj, expert.up_proj, expert.down_proj});
+    const variable_list own = terms_of(expert);
+    terms.insert(terms.end(), own.begin(), own.end());
   }
-  return RoutedExperts::apply(x, routing.weights, routing.indices, at::TensorList(matrices));
+  return RoutedExperts::apply(x, routing.weights, routing.indices, at::TensorList(terms),
+                              c10::make_intrusive<ExpertShapes>(experts));
 }
 
 }  // namespace sparity::ops

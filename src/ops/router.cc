@@ -98,8 +98,9 @@ void check_forced(const at::Tensor& indices, std::int64_t experts) {
 
 }  // namespace
 
-at::Tensor routing_scores(const at::Tensor& x, const at::Tensor& weight) {
-  return at::sigmoid(wide_linear(x, weight));
+at::Tensor routing_scores(const at::Tensor& x, const LinearWeight& weight,
+                          const std::optional<tensors::DropoutDraw>& draw) {
+  return at::sigmoid(wide_linear(x, weight, draw));
 }
 
 at::Tensor select_experts(const at::Tensor& scores, const at::Tensor& bias,
@@ -140,9 +141,10 @@ at::Tensor routing_weights(const at::Tensor& scores, const at::Tensor& indices,
                                                   : weights.mul(config.routed_scaling_factor);
 }
 
-Routing route(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-              const core::ModelConfig& config, const tensors::Probe& probe) {
-  const at::Tensor scores = probe("scores", routing_scores(x, weight));
+Routing route(const at::Tensor& x, const LinearWeight& weight, const at::Tensor& bias,
+              const core::ModelConfig& config, const tensors::Probe& probe,
+              const std::optional<tensors::DropoutDraw>& draw) {
+  const at::Tensor scores = probe("scores", routing_scores(x, weight, draw));
   const at::Tensor chosen = select_experts(scores, bias, config);
   const at::Tensor indices = probe("topk_indices", chosen);
   if (!indices.is_same(chosen)) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "src/core/model_config.h"
+#include "src/ops/linear.h"
 #include "src/tensors/probe.h"
 
 #include <ATen/core/Tensor.h>
@@ -15,7 +16,8 @@ struct Routing {
 };
 
 /// sigmoid(f32(x) · f32(W)ᵀ): unbiased scores, f32(A) [B, S, E].
-at::Tensor routing_scores(const at::Tensor& x, const at::Tensor& weight);
+at::Tensor routing_scores(const at::Tensor& x, const LinearWeight& weight,
+                          const std::optional<tensors::DropoutDraw>& draw = std::nullopt);
 
 /// The noaux_tc choice (spec 2.11): choice = score + bias; a group's score is the sum of its two
 /// best choices; of the topk_group best groups the num_experts_per_tok best experts. Equal scores
@@ -29,7 +31,8 @@ at::Tensor routing_weights(const at::Tensor& scores, const at::Tensor& indices,
                            const at::Tensor& bias, const core::ModelConfig& config);
 
 /// The three steps, through the probe as `scores`, `topk_indices` and `topk_weights`.
-Routing route(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-              const core::ModelConfig& config, const tensors::Probe& probe);
+Routing route(const at::Tensor& x, const LinearWeight& weight, const at::Tensor& bias,
+              const core::ModelConfig& config, const tensors::Probe& probe,
+              const std::optional<tensors::DropoutDraw>& draw = std::nullopt);
 
 }  // namespace sparity::ops

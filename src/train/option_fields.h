@@ -58,6 +58,11 @@ void visit_options(Options& o, Visitor&& visit) {
         o.schedule.least_fraction);
   visit(OptionField{"clip", "Largest norm of the gradients (0: no clipping)", kAnyStage, 0, 1e38},
         o.clip);
+  visit(OptionField{"indexer_clip",
+                    "The same for the indexer's gradients, with --clip-scope group (default: "
+                    "--clip)",
+                    kKlStage, 0, 1e38},
+        o.indexer_clip);
   visit(OptionField{"clip_scope", "One norm over all gradients, or one each for model and indexer"},
         o.clip_scope);
   visit(OptionField{"kl_coefficient", "Factor of the KL loss", kKlStage, 0, 1e6}, o.kl.coefficient);
@@ -90,7 +95,9 @@ void visit_options(Options& o, Visitor&& visit) {
                     "Keep a layer's input alone and run it again on the way "
                     "back: less memory, the same bits"},
         o.recompute_layers);
-  visit(OptionField{"seed", "Decides the order of rows", kAnyStage, 0, 9e15}, o.seed);
+  visit(OptionField{"seed", "Decides the order of rows, new adapters and their dropout", kAnyStage,
+                    0, 9e15},
+        o.seed);
   visit(OptionField{"max_tokens", "Tokens that a row may have (0: max_position_embeddings)"},
         o.max_tokens);
   visit(OptionField{"save_every", "Steps from checkpoint to checkpoint (0: only the last)"},

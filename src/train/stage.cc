@@ -18,6 +18,7 @@ StageRules rules_of(Stage stage) {
       return {AttentionMode::kDense, /*trains_model=*/false, /*trains_indexer=*/true};
     case Stage::kSparse:
     case Stage::kJoint:
+    case Stage::kDualLora:
       return {AttentionMode::kSparse, /*trains_model=*/true, /*trains_indexer=*/true};
     case Stage::kFrozenIndexerSft:
       return {AttentionMode::kSparse, /*trains_model=*/true,
@@ -43,8 +44,6 @@ bool trains(Stage stage, ParameterRole role) {
 }
 
 Stage stage_from_string(const std::string& name, const std::string& source) {
-  SPARITY_CHECK_INPUT(name != "dual-lora",
-                      source + ": /stage: 'dual-lora' trains adapters, which are not there yet");
   const std::optional<Stage> stage = core::option_of<Stage>(name);
   SPARITY_CHECK_INPUT(stage, fmt::format("{}: /stage: expected one of {}, found {}", source,
                                          listed_words<Stage>(), core::quote(name)));

@@ -16,6 +16,8 @@ enum class Stage {
   kIndexerOnly,       // "indexer-only": selected keys; the indexer alone, by KL
   kJoint,             // "joint": as sparse, with whatever coefficient and detachment one likes
   kPretrain,          // "pretrain": dense attention; the model with balanced routing, no indexer
+  kDualLora,  // "dual-lora": selected keys; one adapter on the model, which learns by the LM
+              // loss, and one on the indexer, which learns by KL
 };
 
 /// What a stage computes and trains.
@@ -37,8 +39,7 @@ bool trains(Stage stage, core::ParameterRole role);
 /// The indexer's matrices and the norm of its key.
 bool is_indexer(core::ParameterRole role);
 
-/// The stage of that name. Throws (exit code 5, starting with `source`) for any other, and for
-/// `dual-lora`, which needs adapters.
+/// The stage of that name. Throws (exit code 5, starting with `source`) for any other.
 Stage stage_from_string(const std::string& name, const std::string& source);
 
 }  // namespace sparity::train
@@ -51,5 +52,6 @@ constexpr auto sparity::core::option_words<sparity::train::Stage>() {
                                            {Stage::kFrozenIndexerSft, "frozen-indexer-sft"},
                                            {Stage::kIndexerOnly, "indexer-only"},
                                            {Stage::kJoint, "joint"},
-                                           {Stage::kPretrain, "pretrain"}});
+                                           {Stage::kPretrain, "pretrain"},
+                                           {Stage::kDualLora, "dual-lora"}});
 }

@@ -140,6 +140,9 @@ model::ForwardOptions TrainOptions::forward_options() const {
 TrainOptions defaults_of(Stage stage) {
   TrainOptions options;
   options.stage = stage;
+  if (stage == Stage::kDualLora) {
+    options.clip_scope = ClipScope::kGroup;
+  }
   if (stage == Stage::kPretrain) {
     options.balance.coefficient = 1e-4;
     options.bias_update_rate = 1e-3;
@@ -167,6 +170,9 @@ void settle(TrainOptions& options) {
       "recipe: training rounds bfloat16 as the official recipe does; expected official, found hf");
   SPARITY_CHECK_INPUT(options.adamw.beta1 < 1 && options.adamw.beta2 < 1,
                       "beta1, beta2: expected numbers below 1");
+  SPARITY_CHECK_INPUT(!options.indexer_clip || options.clip_scope == ClipScope::kGroup,
+                      "indexer_clip: expected clip_scope group beside it, found all, which has one "
+                      "norm for everything");
   if (options.schedule.total_steps == 0) {
     options.schedule.total_steps = options.steps;
   }

@@ -36,6 +36,7 @@ struct TrainOptions {
   DecayScope decay = DecayScope::kMatrices;
   core::ScheduleOptions schedule{.total_steps = 0};  // 0: `steps`
   double clip = 1.0;                                 // 0: no clipping
+  std::optional<double> indexer_clip;                // else the model's
   ClipScope clip_scope = ClipScope::kAll;
   core::KlOptions kl;
   core::BalanceOptions balance;
@@ -53,7 +54,8 @@ struct TrainOptions {
 };
 
 /// A stage's options before anybody chose any: coefficients of a stage that has no such loss are 0;
-/// `pretrain` balances with 1e-4 and updates biases by 1e-3 (DeepSeek-V3's figures).
+/// `pretrain` balances with 1e-4 and updates biases by 1e-3 (DeepSeek-V3's figures); `dual-lora`
+/// clips each adapter by its own norm.
 TrainOptions defaults_of(Stage stage);
 
 /// Replaces the options that `object` names; `stage` is refused unless it is that of `options`.

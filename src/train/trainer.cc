@@ -4,6 +4,7 @@
 #include "src/ops/balance.h"
 #include "src/tensors/at_dtype.h"
 #include "src/tensors/recorder.h"
+#include "src/train/adapter_rules.h"
 
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
@@ -16,17 +17,29 @@ namespace sparity::train {
 
 namespace {
 
-/// Parameters in the run's dtypes, as leaves; those that the stage trains gather gradients.
-tensors::WeightStore leaves_of(const tensors::Checkpoint& source, const TrainOptions& options) {
+/// Parameters in the run's dtypes, as leaves; those that the stage trains gather gradients, unless
+/// adapters train in their place.
+tensors::WeightStore leaves_of(const tensors::Checkpoint& source, const TrainOptions& options,
+                               bool with_adapters) {
   const tensors::WeightStore rounded =
       source.weights.rounded(source.manifest, options.dtype, options.recipe);
   std::map<std::string, at::Tensor> leaves;
   for (const core::ParameterSpec& parameter : source.manifest.parameters()) {
-    leaves.emplace(
-        parameter.name,
-        rounded.at(parameter.name).detach().requires_grad_(trains(options.stage, parameter.role)));
+    const bool trained = !with_adapters && trains(options.stage, parameter.role);
+    leaves.emplace(parameter.name, rounded.at(parameter.name).detach().requires_grad_(trained));
   }
   return tensors::WeightStore(source.manifest, std::move(leaves), "leaves");
+}
+
+std::vector<tensors::Adapter> leaves_of(const std::vector<tensors::Adapter>& adapters,
+                                        const TrainOptions& options) {
+  check_adapters(options.stage, adapters);
+  const at::ScalarType wide = tensors::at_least_f32(tensors::to_scalar_type(options.dtype));
+  std::vector<tensors::Adapter> leaves;
+  for (const tensors::Adapter& adapter : adapters) {
+    leaves.push_back(tensors::as_leaves(adapter, wide));
+  }
+  return leaves;
 }
 
 bool is_norm(core::ParameterRole role) {
@@ -64,17 +77,19 @@ void require_finite(std::int64_t step, const Gradients& gradients) {
 
 }  // namespace
 
-Trainer::Trainer(tensors::Checkpoint checkpoint, const TrainOptions& options)
+Trainer::Trainer(tensors::Checkpoint checkpoint, const TrainOptions& options,
+                 const std::vector<tensors::Adapter>& adapters)
     : options_(options),
       source_(std::move(checkpoint)),
-      weights_(leaves_of(source_, options_)),
-      model_(source_.config, weights_),
+      weights_(leaves_of(source_, options_, !adapters.empty())),
+      adapters_(leaves_of(adapters, options_)),
+      model_(source_.config, weights_, tensors::pairs_of(adapters_)),
       frozen_(frozen_tensors()) {
   make_groups();
 }
 
 bool Trainer::is_trained(const core::ParameterSpec& parameter) const {
-  return trains(options_.stage, parameter.role) ||
+  return (adapters_.empty() && trains(options_.stage, parameter.role)) ||
          (parameter.role == core::ParameterRole::kRouterBias && updates_biases());
 }
 
@@ -94,19 +109,33 @@ std::map<std::string, at::Tensor> Trainer::frozen_tensors() const {
   return frozen;
 }
 
+std::vector<Trainable> Trainer::trained() const {
+  std::vector<Trainable> all;
+  for (const core::ParameterSpec& parameter : source_.manifest.parameters()) {
+    if (adapters_.empty() && trains(options_.stage, parameter.role)) {
+      all.push_back({parameter.name, weights_.at(parameter.name), parameter.role});
+    }
+  }
+  for (const tensors::Adapter& adapter : adapters_) {
+    for (const core::AdapterTensor& tensor : adapter.layout.tensors()) {
+      all.push_back({tensors::name_in_memory(tensor.name, adapter.name),
+                     adapter.tensors.at(tensor.name), tensor.role});
+    }
+  }
+  return all;
+}
+
 void Trainer::make_groups() {
   struct Members {
     std::map<std::string, at::Tensor> parameters;
     std::set<std::string> without_decay;
   };
   std::map<bool, Members> by_indexer;
-  for (const core::ParameterSpec& parameter : source_.manifest.parameters()) {
-    if (trains(options_.stage, parameter.role)) {
-      Members& members = by_indexer[is_indexer(parameter.role)];
-      members.parameters.emplace(parameter.name, weights_.at(parameter.name));
-      if (options_.decay == DecayScope::kMatrices && is_norm(parameter.role)) {
-        members.without_decay.insert(parameter.name);
-      }
+  for (const Trainable& trainable : trained()) {
+    Members& members = by_indexer[is_indexer(trainable.role)];
+    members.parameters.emplace(trainable.name, trainable.leaf);
+    if (options_.decay == DecayScope::kMatrices && is_norm(trainable.role)) {
+      members.without_decay.insert(trainable.name);
     }
   }
   for (auto& [indexer, members] : by_indexer) {
@@ -114,6 +143,7 @@ void Trainer::make_groups() {
     groups_.push_back(
         {indexer ? "indexer" : "model",
          indexer ? options_.indexer_learning_rate.value_or(rate) : rate,
+         indexer ? options_.indexer_clip.value_or(options_.clip) : options_.clip,
          AdamW(std::move(members.parameters), options_.adamw, std::move(members.without_decay))});
   }
 }
@@ -122,6 +152,9 @@ std::int64_t Trainer::trained_count() const {
   std::int64_t count = 0;
   for (const core::ParameterSpec& parameter : source_.manifest.parameters()) {
     count += is_trained(parameter) ? parameter.numel() : 0;
+  }
+  for (const tensors::Adapter& adapter : adapters_) {
+    count += adapter.layout.parameter_count();
   }
   return count;
 }
@@ -155,8 +188,10 @@ StepReport Trainer::step(const std::vector<tensors::Inputs>& micro_batches) {
   report.labels = counts.labels;
   Gradients gradients;
   std::map<std::string, at::Tensor> loads;
-  for (const tensors::Inputs& inputs : micro_batches) {
+  for (std::int64_t micro_batch = 0; const tensors::Inputs& inputs : micro_batches) {
     const at::AutoGradMode recording(true);
+    forward.dropout =
+        tensors::DropoutDraw{static_cast<std::uint64_t>(options_.seed), steps_done_, micro_batch++};
     tensors::Recorder choices({"*.mlp.gate.topk_indices"});
     const tensors::Probe probe = updates_biases() ? tensors::Probe(&choices) : tensors::Probe();
     const ObjectiveValue value = evaluate(model_, inputs, forward, probe);
@@ -201,8 +236,7 @@ void Trainer::optimize(const Gradients& gradients, StepReport& report) {
                                                                : report.group_norms.at(group.name);
     const double rate = learning_rate_at(steps_done_, group.learning_rate, options_.schedule);
     report.learning_rates.emplace(group.name, rate);
-    group.optimizer.step(by_group[i], rate,
-                         options_.clip == 0.0 ? 1.0 : clip_scale(norm, options_.clip));
+    group.optimizer.step(by_group[i], rate, group.clip == 0.0 ? 1.0 : clip_scale(norm, group.clip));
   }
 }
 

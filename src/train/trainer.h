@@ -1,6 +1,7 @@
 #pragma once
 
 #include "src/model/model.h"
+#include "src/tensors/adapter.h"
 #include "src/tensors/checkpoint.h"
 #include "src/train/adamw.h"
 #include "src/train/frozen.h"
@@ -31,20 +32,32 @@ struct StepReport {
 /// By parameter.
 using Gradients = std::map<std::string, at::Tensor>;
 
-/// Parameters that one AdamW trains at one rate.
+/// What a stage may train: a parameter, or a tensor of an adapter on one.
+struct Trainable {
+  std::string name;  // of a parameter as in checkpoints, of an adapter's tensor as PEFT's in memory
+  at::Tensor leaf;
+  core::ParameterRole role;  // of the parameter
+};
+
+/// Parameters that one AdamW trains at one rate and under one clip.
 struct OptimizerGroup {
   std::string name;  // "model" or "indexer"
   double learning_rate = 0;
+  double clip = 0;  // 0: none
   AdamW optimizer;
 };
 
 /// A model in a stage of its training. Parameters that the stage does not train have
-/// `requires_grad` off, are in no optimizer, and keep their bytes.
+/// `requires_grad` off, are in no optimizer, and keep their bytes. With adapters, that is every
+/// parameter: they train in place of the weights that they are on, in f32(A).
 class Trainer {
  public:
   /// `options` must be settled. Writes into the checkpoint's storage where that has the run's
-  /// dtype.
-  Trainer(tensors::Checkpoint checkpoint, const TrainOptions& options);
+  /// dtype. Throws (exit code 5) when the stage does not train what an adapter is on, when
+  /// `dual-lora` does not get one adapter that is on the model alone and one that is on the indexer
+  /// alone, and for adapters in `pretrain`.
+  Trainer(tensors::Checkpoint checkpoint, const TrainOptions& options,
+          const std::vector<tensors::Adapter>& adapters = {});
 
   /// One step over micro-batches, which count as one batch: the LM loss is divided by the step's
   /// labels, the KL loss by what its reduction names over the whole step, the balance loss is the
@@ -72,6 +85,8 @@ class Trainer {
 
   /// The model as files hold it: what was trained in the run's dtype, the rest as it was read.
   tensors::Checkpoint checkpoint() const;
+  /// The adapters as they are now; empty where the stage trains the parameters themselves.
+  const std::vector<tensors::Adapter>& adapters() const { return adapters_; }
 
   /// SHA-256 over the frozen parameters' bytes. Throws (exit code 6) when one has changed since
   /// the trainer was made.
@@ -80,6 +95,7 @@ class Trainer {
  private:
   bool updates_biases() const { return options_.bias_update_rate != 0.0; }
   bool is_trained(const core::ParameterSpec& parameter) const;
+  std::vector<Trainable> trained() const;
   void make_groups();
   std::map<std::string, at::Tensor> frozen_tensors() const;
   void take_gradients(Gradients& sum) const;
@@ -92,6 +108,7 @@ class Trainer {
   TrainOptions options_;
   tensors::Checkpoint source_;  // as read; shares storage with `weights_` where dtypes agree
   tensors::WeightStore weights_;
+  std::vector<tensors::Adapter> adapters_;
   model::Model model_;
   std::vector<OptimizerGroup> groups_;
   FrozenBytes frozen_;

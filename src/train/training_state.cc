@@ -7,6 +7,7 @@
 #include "src/core/safetensors.h"
 #include "src/core/strict_json.h"
 #include "src/tensors/at_dtype.h"
+#include "src/train/adapter_rules.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
@@ -103,9 +104,20 @@ class OptimizerFile {
 /// A double as text that says every bit.
 std::string hex(double value) { return fmt::format("{:a}", value); }
 
+constexpr const char* kDefaultAdapter = "default";
+
+fs::path adapter_folder(const fs::path& step, const std::string& name) {
+  return name == kDefaultAdapter ? step : step / name;
+}
+
 nlohmann::json json_of(const Trainer& trainer, const StepReport& last,
                        const std::string& data_sha256, const std::string& frozen_sha256) {
+  nlohmann::json adapters = nlohmann::json::array();
+  for (const tensors::Adapter& adapter : trainer.adapters()) {
+    adapters.push_back(adapter.name);
+  }
   return {{"format", kFormat},
+          {"adapters", adapters},
           {"step", trainer.steps_done()},
           {"options", to_json(trainer.options())},
           {"data_sha256", data_sha256},
@@ -140,7 +152,12 @@ fs::path save_training_state(const Trainer& trainer, const StepReport& last,
   const std::string frozen_sha256 = trainer.check_frozen();
   const fs::path destination = out / fmt::format("step-{}", trainer.steps_done());
   core::AtomicFolder folder(destination);
-  tensors::save_checkpoint(trainer.checkpoint(), folder.path());
+  for (const tensors::Adapter& adapter : trainer.adapters()) {
+    tensors::save_adapter(adapter, adapter_folder(folder.path(), adapter.name));
+  }
+  if (trainer.adapters().empty()) {
+    tensors::save_checkpoint(trainer.checkpoint(), folder.path());
+  }
   write_optimizer(trainer, folder.path() / kOptimizerFile);
   core::write_file_atomically(folder.path() / kRecordFile,
                               json_of(trainer, last, data_sha256, frozen_sha256).dump(2) + "\n");
@@ -183,6 +200,16 @@ RunRecord read_run_record(const fs::path& folder) {
   record.threads = fields.integer("threads", 0, 0, 1 << 20);
   record.data_sha256 = fields.text("data_sha256").value_or("");
   record.frozen_sha256 = fields.text("frozen_sha256").value_or("");
+  if (const nlohmann::json* adapters = fields.find_value("adapters")) {
+    const auto is_text = [](const nlohmann::json& name) { return name.is_string(); };
+    if (!adapters->is_array() || !std::ranges::all_of(*adapters, is_text)) {
+      fields.fail("adapters", "a list of names", core::describe(*adapters));
+    }
+    record.adapters = adapters->get<std::vector<std::string>>();
+    for (const std::string& name : record.adapters) {
+      check_adapter_name(name, source + ": /adapters");
+    }
+  }
   const nlohmann::json* options = fields.find("options");
   if (options == nullptr || !options->is_object()) {
     fields.fail("options", "an object", options == nullptr ? "none" : core::describe(*options));
@@ -191,6 +218,15 @@ RunRecord read_run_record(const fs::path& folder) {
   record.options = defaults_of(stage_from_string(members.text("stage").value_or(""), source));
   apply(*options, source, record.options);
   return record;
+}
+
+std::vector<tensors::Adapter> read_adapters(const RunRecord& record, const fs::path& folder,
+                                            const core::TensorManifest& manifest) {
+  std::vector<tensors::Adapter> adapters;
+  for (const std::string& name : record.adapters) {
+    adapters.push_back(tensors::load_adapter(adapter_folder(folder, name), manifest, name));
+  }
+  return adapters;
 }
 
 void check_same_run(const RunRecord& record, const TrainOptions& options,
@@ -211,8 +247,9 @@ void check_same_run(const RunRecord& record, const TrainOptions& options,
 void restore(Trainer& trainer, const RunRecord& record, const fs::path& folder) {
   SPARITY_CHECK_INPUT(
       trainer.check_frozen() == record.frozen_sha256,
-      fmt::format("{}: /frozen_sha256: expected the frozen parameters beside it, found others",
-                  (folder / kRecordFile).string()));
+      fmt::format("{}: /frozen_sha256: expected the run's frozen parameters, found others in {}",
+                  (folder / kRecordFile).string(),
+                  record.adapters.empty() ? "the checkpoint" : "--model"));
   OptimizerFile file(folder / kOptimizerFile);
   std::map<std::string, AdamWState> states;
   for (const OptimizerGroup& group : trainer.groups()) {

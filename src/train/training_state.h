@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace sparity::train {
 
@@ -16,14 +17,16 @@ struct RunRecord {
   std::string data_sha256;    // of the token file
   std::string frozen_sha256;  // of the frozen parameters
   std::int64_t threads = 0;
+  std::vector<std::string> adapters;  // names; empty where parameters train
 };
 
 /// Writes `out`/step-N: `config.json`, `model.safetensors` (or shards), `optimizer.safetensors` and
-/// `trainer.json`. Everything goes to `step-N.tmp` first and is flushed to disk; the folder gets
-/// its name last, so that a run that is killed meanwhile leaves the earlier checkpoints and a
-/// folder that nobody reads. Throws (exit code 6) when a frozen parameter has changed, (exit code
-/// 5) when step-N is there already, and (exit code 4) when writing fails; then nothing is left
-/// behind.
+/// `trainer.json`; where adapters train, in place of the model, which stays as it was, PEFT's
+/// folders of them: the adapter "default" in step-N itself, any other in step-N/NAME. Everything
+/// goes to `step-N.tmp` first and is flushed to disk; the folder gets its name last, so that a run
+/// that is killed meanwhile leaves the earlier checkpoints and a folder that nobody reads. Throws
+/// (exit code 6) when a frozen parameter has changed, (exit code 5) when step-N is there already,
+/// and (exit code 4) when writing fails; then nothing is left behind.
 std::filesystem::path save_training_state(const Trainer& trainer, const StepReport& last,
                                           const std::string& data_sha256,
                                           const std::filesystem::path& out);
@@ -37,6 +40,11 @@ std::filesystem::path find_training_state(const std::filesystem::path& path);
 
 /// Reads `folder`/trainer.json; throws (exit code 5) with file, member, expected and found.
 RunRecord read_run_record(const std::filesystem::path& folder);
+
+/// The adapters of a checkpoint, as they were saved.
+std::vector<tensors::Adapter> read_adapters(const RunRecord& record,
+                                            const std::filesystem::path& folder,
+                                            const core::TensorManifest& manifest);
 
 /// Throws (exit code 5), naming what differs, unless a run of these options and data goes on where
 /// `record` ends.

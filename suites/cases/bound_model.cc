@@ -35,10 +35,11 @@ State in_dtype(const StreamState& state, at::ScalarType type) {
 }
 
 reference::ReferenceModel bind_reference(const tensors::Checkpoint& checkpoint, core::Dtype stored,
-                                         at::ScalarType compute, core::Recipe recipe) {
+                                         at::ScalarType compute, core::Recipe recipe,
+                                         const Adapters& adapters) {
   return reference::ReferenceModel::bind(
       checkpoint.weights.rounded(checkpoint.manifest, stored, recipe), checkpoint.config, compute,
-      recipe);
+      recipe, adapters);
 }
 
 /// `src` over weights in the dtypes of a run.
@@ -46,32 +47,63 @@ struct Candidate {
   core::ModelConfig config;
   core::TensorManifest manifest;
   tensors::WeightStore weights;
+  Adapters adapters;
   model::Model model;
 
-  Candidate(const tensors::Checkpoint& checkpoint, core::Dtype dtype, core::Recipe recipe)
+  Candidate(const tensors::Checkpoint& checkpoint, core::Dtype dtype, core::Recipe recipe,
+            const Adapters& on_it)
       : config(checkpoint.config),
         manifest(checkpoint.manifest),
         weights(checkpoint.weights.rounded(manifest, dtype, recipe)),
-        model(config, weights) {}
+        adapters(in_wide(on_it, tensors::to_scalar_type(dtype), /*trained=*/false)),
+        model(config, weights, tensors::pairs_of(adapters)) {}
+
+  static Adapters in_wide(const Adapters& adapters, at::ScalarType activation, bool trained) {
+    Adapters wide;
+    for (const tensors::Adapter& adapter : adapters) {
+      wide.push_back(tensors::as_leaves(adapter, tensors::at_least_f32(activation), trained));
+    }
+    return wide;
+  }
 };
 
-/// Gradients of the leaves that got one.
-std::map<std::string, at::Tensor> gradients_of(const tensors::WeightStore& leaves) {
-  std::map<std::string, at::Tensor> gradients;
-  for (const auto& [name, leaf] : leaves.tensors()) {
-    if (leaf.grad().defined()) {
-      gradients.emplace(name, leaf.grad());
+/// The candidate as it gathers gradients: of its parameters, or of adapters where there are some.
+struct CandidateLeaves {
+  tensors::WeightStore weights;
+  Adapters adapters;
+  model::Model model;
+
+  explicit CandidateLeaves(const Candidate& of)
+      : weights(of.adapters.empty() ? of.weights.as_leaves(of.manifest) : of.weights),
+        adapters(Candidate::in_wide(of.adapters, of.model.activation(), /*trained=*/true)),
+        model(of.config, weights, tensors::pairs_of(adapters)) {}
+
+  /// Gradients of the leaves that got one.
+  std::map<std::string, at::Tensor> gradients() const {
+    std::map<std::string, at::Tensor> found;
+    const auto take = [&](const std::string& name, const at::Tensor& leaf) {
+      if (leaf.grad().defined()) {
+        found.emplace(name, leaf.grad());
+      }
+    };
+    for (const auto& [name, leaf] : weights.tensors()) {
+      take(name, leaf);
     }
+    for (const tensors::Adapter& adapter : adapters) {
+      for (const auto& [name, leaf] : adapter.tensors) {
+        take(tensors::name_in_memory(name, adapter.name), leaf);
+      }
+    }
+    return found;
   }
-  return gradients;
-}
+};
 
 GradientRun candidate_backward(const Candidate& candidate, const tensors::Inputs& inputs,
                                const model::ForwardOptions& options, const tensors::Probe& probe,
                                const at::Tensor& cotangent) {
   const at::AutoGradMode with_gradients(true);
-  const tensors::WeightStore leaves = candidate.weights.as_leaves(candidate.manifest);
-  const at::Tensor logits = model::Model(candidate.config, leaves).forward(inputs, options, probe);
+  const CandidateLeaves leaves(candidate);
+  const at::Tensor logits = leaves.model.forward(inputs, options, probe);
   GradientRun run{logits.detach(), {}, {}};
   if (cotangent.defined()) {
     logits.backward(cotangent.to(logits.scalar_type()));
@@ -80,7 +112,7 @@ GradientRun candidate_backward(const Candidate& candidate, const tensors::Inputs
     run.loss.loss.backward();
     run.loss.loss = run.loss.loss.detach();
   }
-  run.parameters = gradients_of(leaves);
+  run.parameters = leaves.gradients();
   return run;
 }
 
@@ -90,9 +122,8 @@ ObjectiveRun candidate_objective(const Candidate& candidate, const tensors::Inpu
                                  const model::ForwardOptions& options, const tensors::Probe& probe,
                                  bool with_gradients) {
   const at::AutoGradMode recording(with_gradients);
-  const tensors::WeightStore leaves = candidate.weights.as_leaves(candidate.manifest);
-  const train::ObjectiveValue value =
-      train::evaluate(model::Model(candidate.config, leaves), inputs, options, probe);
+  const CandidateLeaves leaves(candidate);
+  const train::ObjectiveValue value = train::evaluate(leaves.model, inputs, options, probe);
   if (with_gradients) {
     value.total.backward();
   }
@@ -122,17 +153,18 @@ ObjectiveRun candidate_objective(const Candidate& candidate, const tensors::Inpu
   if (!layer_sums.empty()) {
     run.kl_layer_sums = at::stack(layer_sums);
   }
-  run.parameters = gradients_of(leaves);
+  run.parameters = leaves.gradients();
   return run;
 }
 
 ObjectiveRun reference_objective(const reference::ReferenceModel& model,
-                                 const tensors::Inputs& inputs, core::AttentionMode attention,
+                                 const tensors::Inputs& inputs,
+                                 const reference::ForwardOptions& options,
                                  const core::Objective& objective, const tensors::Probe& probe) {
   const std::optional<std::int64_t> items =
       objective.num_items > 0 ? std::optional(objective.num_items) : std::nullopt;
   sparity::reference::train::Objective found =
-      sparity::reference::train::objective(model, inputs, {.attention = attention},
+      sparity::reference::train::objective(model, inputs, options,
                                            {.lm = objective.lm,
                                             .kl = objective.kl,
                                             .balance = objective.balance,
@@ -159,23 +191,29 @@ struct BoundModel::Side {
 };
 
 BoundModel BoundModel::candidate(const tensors::Checkpoint& checkpoint, core::Dtype dtype,
-                                 core::Recipe recipe) {
+                                 core::Recipe recipe, const Adapters& adapters) {
   SPARITY_CHECK_INPUT(recipe == core::Recipe::kOfficial || dtype != core::Dtype::kBF16,
                       "--recipe: the implementation `src` rounds bfloat16 as the official recipe "
                       "does; expected official, found hf");
-  return BoundModel(std::make_shared<Side>(Side{Candidate(checkpoint, dtype, recipe)}));
+  return BoundModel(std::make_shared<Side>(Side{Candidate(checkpoint, dtype, recipe, adapters)}));
 }
 
 BoundModel BoundModel::baseline(const tensors::Checkpoint& checkpoint, core::Dtype dtype,
-                                core::Recipe recipe) {
+                                core::Recipe recipe, const Adapters& adapters) {
   return BoundModel(std::make_shared<Side>(
-      Side{bind_reference(checkpoint, dtype, tensors::to_scalar_type(dtype), recipe)}));
+      Side{bind_reference(checkpoint, dtype, tensors::to_scalar_type(dtype), recipe, adapters)}));
 }
 
 BoundModel BoundModel::truth(const tensors::Checkpoint& checkpoint, core::Dtype dtype,
-                             core::Recipe recipe) {
-  return BoundModel(
-      std::make_shared<Side>(Side{bind_reference(checkpoint, dtype, at::kDouble, recipe)}));
+                             core::Recipe recipe, const Adapters& adapters) {
+  return BoundModel(std::make_shared<Side>(
+      Side{bind_reference(checkpoint, dtype, at::kDouble, recipe, adapters)}));
+}
+
+BoundModel BoundModel::dropping(const tensors::DropoutDraw& draw) const {
+  BoundModel other = *this;
+  other.dropout_ = draw;
+  return other;
 }
 
 at::ScalarType BoundModel::activation() const {
@@ -187,10 +225,10 @@ at::ScalarType BoundModel::activation() const {
 at::Tensor BoundModel::forward(const tensors::Inputs& inputs, core::AttentionMode attention,
                                const tensors::Probe& probe) const {
   if (const auto* candidate = std::get_if<Candidate>(&side_->implementation)) {
-    return candidate->model.forward(inputs, {.attention = attention}, probe);
+    return candidate->model.forward(inputs, {.attention = attention, .dropout = dropout_}, probe);
   }
   return reference::forward(std::get<reference::ReferenceModel>(side_->implementation), inputs,
-                            {.attention = attention}, probe);
+                            {.attention = attention, .dropout = dropout_}, probe);
 }
 
 StreamState BoundModel::layer_forward(std::int64_t index, const StreamState& state,
@@ -212,13 +250,14 @@ StreamState BoundModel::layer_forward(std::int64_t index, const StreamState& sta
 GradientRun BoundModel::backward(const tensors::Inputs& inputs, core::AttentionMode attention,
                                  const tensors::Probe& probe, const at::Tensor& cotangent) const {
   if (const auto* candidate = std::get_if<Candidate>(&side_->implementation)) {
-    return candidate_backward(*candidate, inputs, {.attention = attention}, probe, cotangent);
+    return candidate_backward(*candidate, inputs, {.attention = attention, .dropout = dropout_},
+                              probe, cotangent);
   }
   const auto& model = std::get<reference::ReferenceModel>(side_->implementation);
+  const reference::ForwardOptions options{.attention = attention, .dropout = dropout_};
   reference::Gradients found =
-      cotangent.defined()
-          ? reference::gradients_of(model, cotangent, inputs, {.attention = attention}, probe)
-          : reference::lm_gradients(model, inputs, {.attention = attention}, probe);
+      cotangent.defined() ? reference::gradients_of(model, cotangent, inputs, options, probe)
+                          : reference::lm_gradients(model, inputs, options, probe);
   return {found.logits,
           {found.loss.loss, found.loss.counted, found.loss.ignored},
           std::move(found.parameters)};
@@ -228,12 +267,14 @@ ObjectiveRun BoundModel::objective(const tensors::Inputs& inputs, core::Attentio
                                    const core::Objective& objective, const tensors::Probe& probe,
                                    bool with_gradients) const {
   if (const auto* candidate = std::get_if<Candidate>(&side_->implementation)) {
-    return candidate_objective(*candidate, inputs, {.attention = attention, .objective = objective},
-                               probe, with_gradients);
+    return candidate_objective(
+        *candidate, inputs, {.attention = attention, .objective = objective, .dropout = dropout_},
+        probe, with_gradients);
   }
   // The reference knows its objective with gradients only.
-  ObjectiveRun run = reference_objective(std::get<reference::ReferenceModel>(side_->implementation),
-                                         inputs, attention, objective, probe);
+  ObjectiveRun run =
+      reference_objective(std::get<reference::ReferenceModel>(side_->implementation), inputs,
+                          {.attention = attention, .dropout = dropout_}, objective, probe);
   if (!with_gradients) {
     run.parameters.clear();
   }

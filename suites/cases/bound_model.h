@@ -2,6 +2,7 @@
 
 #include "src/core/forward_options.h"
 #include "src/core/objective.h"
+#include "src/tensors/adapter.h"
 #include "src/tensors/checkpoint.h"
 #include "src/tensors/inputs.h"
 #include "src/tensors/probe.h"
@@ -11,7 +12,10 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace sparity::cases {
 
@@ -50,19 +54,26 @@ struct ObjectiveRun {
   std::map<std::string, at::Tensor> parameters;    // gradients, absent where none arrives
 };
 
-/// One side of a comparison: an implementation bound to a checkpoint's weights.
+using Adapters = std::vector<tensors::Adapter>;
+
+/// One side of a comparison: an implementation bound to a checkpoint's weights. With adapters, in
+/// f32 or wider, the weights are frozen: gradients are those of the adapters' tensors, by
+/// `tensors::name_in_memory`.
 class BoundModel {
  public:
   /// `src`, activations in `dtype`, official recipe. The hf recipe is refused for bfloat16 (exit
   /// code 5): the candidate rounds in one way.
   static BoundModel candidate(const tensors::Checkpoint& checkpoint, core::Dtype dtype,
-                              core::Recipe recipe);
+                              core::Recipe recipe, const Adapters& adapters = {});
   /// `reference`, activations in `dtype`.
   static BoundModel baseline(const tensors::Checkpoint& checkpoint, core::Dtype dtype,
-                             core::Recipe recipe);
+                             core::Recipe recipe, const Adapters& adapters = {});
   /// `reference` in float64 over the weights as a run in `dtype` stores them.
   static BoundModel truth(const tensors::Checkpoint& checkpoint, core::Dtype dtype,
-                          core::Recipe recipe);
+                          core::Recipe recipe, const Adapters& adapters = {});
+
+  /// The same model in training, where adapters' inputs drop out by `draw`.
+  BoundModel dropping(const tensors::DropoutDraw& draw) const;
 
   /// Logits [B, S, V].
   at::Tensor forward(const tensors::Inputs& inputs, core::AttentionMode attention,
@@ -90,6 +101,7 @@ class BoundModel {
   explicit BoundModel(std::shared_ptr<const Side> side) : side_(std::move(side)) {}
 
   std::shared_ptr<const Side> side_;
+  std::optional<tensors::DropoutDraw> dropout_;
 };
 
 LossValue candidate_loss(const at::Tensor& logits, const tensors::Inputs& inputs);

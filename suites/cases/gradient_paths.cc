@@ -98,13 +98,14 @@ Arrival arrival_at(const BackwardTrace& run, const std::string& parameter) {
 
 void judge_paths(const SuiteContext& context, const std::string& loss, const BackwardTrace& run,
                  const ExpectedArrival& expected, judge::CaseRecord& record) {
-  for (const core::ParameterSpec& parameter : context.checkpoint().manifest.parameters()) {
+  for (const core::ParameterSpec& parameter : context.differentiated()) {
     const Arrival wanted = expected(parameter);
     const Arrival found = arrival_at(run, parameter.name);
     record.comparisons.push_back(
         claim_holds(tensors::gradient_name(parameter.name), found == wanted,
                     fmt::format("{}: expected {}, found {}", loss, words(wanted), words(found))));
-    judge::GradientPath& cell = cell_of(record, loss, group_of(parameter.role));
+    const std::string on = context.adapters().empty() ? "" : "adapters of ";
+    judge::GradientPath& cell = cell_of(record, loss, on + std::string(group_of(parameter.role)));
     count(cell.expected, wanted);
     count(cell.found, found);
     cell.agreeing += found == wanted ? 1 : 0;

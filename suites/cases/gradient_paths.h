@@ -17,8 +17,8 @@ Arrival arrival_at(const BackwardTrace& run, const std::string& parameter);
 /// What a term of the loss is expected to leave at a parameter.
 using ExpectedArrival = std::function<Arrival(const core::ParameterSpec&)>;
 
-/// Judges what `run` left at every parameter of the manifest, one comparison each, and adds the row
-/// `loss` of the gradient-path grid to `record.paths`: one cell for each role of parameters.
+/// Judges what `run` left at everything that gradients may reach, one comparison each, and adds the
+/// row `loss` of the gradient-path grid to `record.paths`: one cell for each role of parameters.
 void judge_paths(const SuiteContext& context, const std::string& loss, const BackwardTrace& run,
                  const ExpectedArrival& expected, judge::CaseRecord& record);
 

@@ -89,7 +89,7 @@ struct ParameterGroup {
 /// In checkpoint order.
 std::vector<ParameterGroup> groups_of(const SuiteContext& context) {
   std::vector<ParameterGroup> groups;
-  for (const core::ParameterSpec& parameter : context.checkpoint().manifest.parameters()) {
+  for (const core::ParameterSpec& parameter : context.differentiated()) {
     const std::string name = judge::gradient_group(parameter.name);
     auto found = std::ranges::find(groups, name, &ParameterGroup::name);
     if (found == groups.end()) {

@@ -29,6 +29,38 @@ SuiteContext SuiteContext::with_inputs(tensors::Inputs inputs) const {
   return other;
 }
 
+SuiteContext SuiteContext::with_adapters(Adapters adapters) const {
+  SuiteContext other = *this;
+  const auto& [dtype, recipe] = std::pair(options_.dtype, options_.recipe);
+  other.candidate_ = BoundModel::candidate(checkpoint_, dtype, recipe, adapters);
+  other.baseline_ = BoundModel::baseline(checkpoint_, dtype, recipe, adapters);
+  other.truth_ = BoundModel::truth(checkpoint_, dtype, recipe, adapters);
+  other.adapters_ = std::move(adapters);
+  return other;
+}
+
+SuiteContext SuiteContext::dropping(const tensors::DropoutDraw& draw) const {
+  SuiteContext other = *this;
+  other.candidate_ = candidate_.dropping(draw);
+  other.baseline_ = baseline_.dropping(draw);
+  other.truth_ = truth_.dropping(draw);
+  return other;
+}
+
+std::vector<core::ParameterSpec> SuiteContext::differentiated() const {
+  if (adapters_.empty()) {
+    return checkpoint_.manifest.parameters();
+  }
+  std::vector<core::ParameterSpec> all;
+  for (const tensors::Adapter& adapter : adapters_) {
+    for (const core::AdapterTensor& tensor : adapter.layout.tensors()) {
+      all.push_back({tensors::name_in_memory(tensor.name, adapter.name), tensor.shape, tensor.role,
+                     core::KeptDtype::kF32});
+    }
+  }
+  return all;
+}
+
 at::ScalarType SuiteContext::activation() const { return tensors::to_scalar_type(options_.dtype); }
 
 at::Tensor SuiteContext::normal(std::string_view name, at::IntArrayRef shape) const {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace sparity::cases {
 
@@ -32,6 +33,10 @@ class SuiteContext {
 
   /// The same weights, sides and options with other inputs: nothing is bound anew.
   SuiteContext with_inputs(tensors::Inputs inputs) const;
+  /// The same weights with adapters on them, which take the gradients.
+  SuiteContext with_adapters(Adapters adapters) const;
+  /// The same in training, where adapters' inputs drop out by `draw` on every side alike.
+  SuiteContext dropping(const tensors::DropoutDraw& draw) const;
 
   const core::ModelConfig& config() const { return checkpoint_.config; }
   const tensors::Checkpoint& checkpoint() const { return checkpoint_; }
@@ -40,6 +45,11 @@ class SuiteContext {
   /// The parameters as a run in this dtype stores them.
   const tensors::WeightStore& weights() const { return weights_; }
   at::ScalarType activation() const;
+
+  const Adapters& adapters() const { return adapters_; }
+  /// What gradients may reach, in checkpoint order: parameters, or the adapters' tensors by their
+  /// names in memory, each in the role of what it is on.
+  std::vector<core::ParameterSpec> differentiated() const;
 
   const BoundModel& candidate() const { return candidate_; }
   const BoundModel& baseline() const { return baseline_; }
@@ -63,6 +73,7 @@ class SuiteContext {
   tensors::Inputs inputs_;
   SuiteOptions options_;
   tensors::WeightStore weights_;
+  Adapters adapters_;
   BoundModel candidate_;
   BoundModel baseline_;
   BoundModel truth_;

@@ -16,6 +16,7 @@ using Action = std::function<core::ExitCode()>;
 void add_check(CLI::App& app, Action& action);
 void add_run(CLI::App& app, Action& action);
 void add_train(CLI::App& app, Action& action);
+void add_convert(CLI::App& app, Action& action);
 void add_compare(CLI::App& app, Action& action);
 void add_init(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);

@@ -59,6 +59,7 @@ int main(int argc, char** argv) {
   sparity::cli::add_check(app, action);
   sparity::cli::add_run(app, action);
   sparity::cli::add_train(app, action);
+  sparity::cli::add_convert(app, action);
   sparity::cli::add_compare(app, action);
   sparity::cli::add_init(app, action);
   sparity::cli::add_inspect(app, action);

@@ -2,6 +2,7 @@
 #include "src/tensors/input_file.h"
 #include "src/tensors/recorder.h"
 #include "suites/cases/bound_model.h"
+#include "suites/cli/adapter_options.h"
 #include "suites/cli/build_info.h"
 #include "suites/cli/command.h"
 #include "suites/cli/forced_values.h"
@@ -38,6 +39,7 @@ struct RunOptions {
   std::string device = "cpu";
   core::AttentionMode attention = core::AttentionMode::kSparse;
   std::string loss;  // empty: lm when there are labels
+  std::vector<std::string> adapters;
   std::vector<std::string> trace;
   ForcedFile force;
   int threads = 0;
@@ -60,9 +62,12 @@ void check_options(const RunOptions& options) {
   SPARITY_CHECK_INPUT(
       std::filesystem::is_directory(folder),
       fmt::format("--out: expected a file in a folder that exists, found {}", options.out));
-  refuse_overwriting(
-      options.out,
-      {{"--model", options.model}, {"--inputs", options.inputs}, {"--force", options.force.path}});
+  std::vector<Source> read = {
+      {"--model", options.model}, {"--inputs", options.inputs}, {"--force", options.force.path}};
+  for (const AdapterArgument& argument : adapter_arguments(options.adapters, "--adapter")) {
+    read.push_back({"--adapter", argument.path});
+  }
+  refuse_overwriting(options.out, read);
 }
 
 /// Which losses are computed: without --loss the LM loss where there are labels.
@@ -83,10 +88,11 @@ core::Objective wanted(const RunOptions& options, const tensors::Inputs& inputs)
   return objective;
 }
 
-cases::BoundModel bind(const RunOptions& options, const tensors::Checkpoint& checkpoint) {
+cases::BoundModel bind(const RunOptions& options, const tensors::Checkpoint& checkpoint,
+                       const std::vector<tensors::Adapter>& adapters) {
   return options.impl == "src"
-             ? cases::BoundModel::candidate(checkpoint, options.dtype, options.recipe)
-             : cases::BoundModel::baseline(checkpoint, options.dtype, options.recipe);
+             ? cases::BoundModel::candidate(checkpoint, options.dtype, options.recipe, adapters)
+             : cases::BoundModel::baseline(checkpoint, options.dtype, options.recipe, adapters);
 }
 
 void warn(const std::vector<std::string>& warnings) {
@@ -174,10 +180,19 @@ Computed compute(const RunOptions& options, const cases::BoundModel& model,
   return computed;
 }
 
-/// Every parameter that no gradient reaches, in checkpoint order.
+/// Every parameter and adapter's tensor that no gradient reaches, in checkpoint order.
 std::vector<std::string> without_gradient(const core::TensorManifest& manifest,
+                                          const std::vector<tensors::Adapter>& adapters,
                                           const std::map<std::string, at::Tensor>& gradients) {
   std::vector<std::string> names;
+  for (const tensors::Adapter& adapter : adapters) {
+    for (const core::AdapterTensor& tensor : adapter.layout.tensors()) {
+      const std::string name = tensors::name_in_memory(tensor.name, adapter.name);
+      if (!gradients.contains(name)) {
+        names.push_back(name);
+      }
+    }
+  }
   for (const core::ParameterSpec& parameter : manifest.parameters()) {
     if (!gradients.contains(parameter.name)) {
       names.push_back(parameter.name);
@@ -234,7 +249,9 @@ core::ExitCode run(const RunOptions& options) {
   const tensors::Checkpoint checkpoint = tensors::load_checkpoint(options.model);
   const tensors::Inputs inputs = tensors::read_inputs(options.inputs, checkpoint.config);
   wanted(options, inputs);
-  const cases::BoundModel model = bind(options, checkpoint);
+  const std::vector<tensors::Adapter> adapters =
+      read_adapters(options.adapters, checkpoint.manifest);
+  const cases::BoundModel model = bind(options, checkpoint, adapters);
   const double load_seconds = seconds_since(start);
   warn(checkpoint.warnings);
   warn(inputs.warnings);
@@ -265,7 +282,7 @@ core::ExitCode run(const RunOptions& options) {
   }
   if (options.grads) {
     const std::vector<std::string> none =
-        without_gradient(checkpoint.manifest, computed.run.parameters);
+        without_gradient(checkpoint.manifest, adapters, computed.run.parameters);
     metadata["no_grad"] = fmt::format("{}", fmt::join(none, ","));
     summary["no_grad"] = none;
   }
@@ -311,6 +328,7 @@ void add_run(CLI::App& app, Action& action) {
   command.add_option("--impl", options->impl, "Which implementation runs")
       ->check(CLI::IsMember({"src", "reference"}))
       ->capture_default_str();
+  add_adapter_option(command, options->adapters);
   add_dtype_option(command, options->dtype);
   add_recipe_option(command, options->recipe);
   command.add_option("--device", options->device, "Where it runs")
@@ -324,7 +342,8 @@ void add_run(CLI::App& app, Action& action) {
           "when there are labels)")
       ->check(CLI::IsMember({"none", "lm", "kl", "lm+kl"}));
   command.add_flag("--grads", options->grads,
-                   "Also write the loss's gradient of every parameter, as grad.<parameter>");
+                   "Also write the loss's gradient of every parameter, as grad.<parameter>; with "
+                   "--adapter of the adapters' tensors alone");
   command
       .add_option("--trace", options->trace,
                   "Also write the intermediates that this glob matches, as trace.<name>; with "

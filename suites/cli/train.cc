@@ -1,6 +1,7 @@
 #include "src/core/error.h"
 #include "src/train/token_data.h"
 #include "src/train/training_state.h"
+#include "suites/cli/adapter_options.h"
 #include "suites/cli/command.h"
 #include "suites/cli/peak_memory.h"
 #include "suites/cli/train_flags.h"
@@ -210,6 +211,34 @@ void print_summary(const nlohmann::json& summary, const TrainCommand& command) {
       summary.at("checkpoint").get<std::string>());
 }
 
+/// Where parameters come from: the checkpoint of the run that goes on, or --model, on which
+/// adapters train.
+fs::path model_folder(const TrainCommand& command, const std::optional<train::RunRecord>& record,
+                      const fs::path& resumed) {
+  if (!record) {
+    return command.model;
+  }
+  SPARITY_CHECK_INPUT(record->adapters.empty() || !command.model.empty(),
+                      "--model: expected the checkpoint folder that the adapters are on beside "
+                      "--resume, found none");
+  return record->adapters.empty() ? resumed : fs::path(command.model);
+}
+
+/// The adapters that train: none, those of --lora, or those of the run that goes on.
+std::vector<tensors::Adapter> adapters_of(const TrainCommand& command,
+                                          const train::TrainOptions& options,
+                                          const std::optional<train::RunRecord>& record,
+                                          const fs::path& resumed,
+                                          const core::TensorManifest& manifest) {
+  if (record) {
+    SPARITY_CHECK_INPUT(command.lora.empty(),
+                        "--lora: expected none beside --resume, which goes on with the run's own "
+                        "adapters");
+    return train::read_adapters(*record, resumed, manifest);
+  }
+  return trained_adapters(command.lora, manifest, static_cast<std::uint64_t>(options.seed));
+}
+
 core::ExitCode run(const TrainCommand& command) {
   const train::TrainOptions options = options_of(command);
   SPARITY_CHECK_INPUT(!command.model.empty() || !command.resume.empty(),
@@ -220,24 +249,26 @@ core::ExitCode run(const TrainCommand& command) {
     at::set_num_threads(command.threads);
   }
   std::optional<train::RunRecord> record;
-  fs::path folder = command.model;
+  fs::path resumed;
   if (!command.resume.empty()) {
-    folder = train::find_training_state(command.resume);
-    record = train::read_run_record(folder);
+    resumed = train::find_training_state(command.resume);
+    record = train::read_run_record(resumed);
   }
   check_out(command, record ? record->step : 0);
-  tensors::Checkpoint checkpoint = tensors::load_checkpoint(folder);
+  tensors::Checkpoint checkpoint = tensors::load_checkpoint(model_folder(command, record, resumed));
   for (const std::string& warning : checkpoint.warnings) {
     warn(warning);
   }
   train::TokenData data = read_data(command.data, options, checkpoint.config);
   if (record) {
-    train::check_same_run(*record, options, data.sha256, folder);
+    train::check_same_run(*record, options, data.sha256, resumed);
   }
+  const std::vector<tensors::Adapter> adapters =
+      adapters_of(command, options, record, resumed, checkpoint.manifest);
   std::vector<tensors::Inputs> validation = validation_batches(command, options, checkpoint.config);
-  train::Trainer trainer(std::move(checkpoint), options);
+  train::Trainer trainer(std::move(checkpoint), options, adapters);
   if (record) {
-    train::restore(trainer, *record, folder);
+    train::restore(trainer, *record, resumed);
     if (record->threads != at::get_num_threads()) {
       warn(
           fmt::format("the run was saved with {} threads and goes on with {}: bits may differ from "

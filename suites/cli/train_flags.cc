@@ -109,11 +109,17 @@ void add_train_flags(CLI::App& app, TrainCommand& command) {
                  "JSON object of the options below, named as the flags are, with _ for -; flags "
                  "come after it")
       ->type_name("FILE");
+  app.add_option(
+         "--lora", command.lora,
+         "Train an adapter in place of the weights: a new one by PEFT's adapter_config.json "
+         "(r, lora_alpha, target_modules, …), or the one in a folder; dual-lora takes two")
+      ->type_name("[NAME=]FILE|DIR")
+      ->allow_extra_args(false);
   app.add_option("--validate", command.validate, "Tokens on which losses are also measured")
       ->type_name("FILE");
   app.add_option("--resume", command.resume,
                  "Go on from this checkpoint step-N, or from the latest in this folder, with the "
-                 "same options and data")
+                 "same options and data; with adapters, give --model too")
       ->type_name("DIR");
   add_threads_option(app, command.threads);
   app.add_flag("--json", command.json, "Print the summary as JSON");

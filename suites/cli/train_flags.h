@@ -6,6 +6,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 namespace sparity::cli {
 
@@ -18,6 +19,7 @@ struct TrainCommand {
   std::string resume;
   std::string config;
   std::string stage;
+  std::vector<std::string> lora;
   std::map<std::string, std::string> flags;  // option → its value as JSON
   int threads = 0;
   bool json = false;

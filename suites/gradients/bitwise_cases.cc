@@ -3,10 +3,10 @@
 #include "src/model/model.h"
 #include "src/ops/loss.h"
 #include "src/tensors/recorder.h"
+#include "suites/cases/threads.h"
 #include "suites/gradients/backward_runs.h"
 #include "suites/gradients/fused_ops.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
@@ -19,22 +19,10 @@ namespace {
 
 using cases::SuiteContext;
 
-/// Another number of threads for as long as it lives.
-class Threads {
- public:
-  explicit Threads(int count) : before_(at::get_num_threads()) { at::set_num_threads(count); }
-  ~Threads() { at::set_num_threads(before_); }
-  Threads(const Threads&) = delete;
-  Threads& operator=(const Threads&) = delete;
-
- private:
-  int before_;
-};
-
 void judge_threads(const SuiteContext& context, judge::CaseRecord& record) {
   for (const FusedOp& op : fused_ops(context, context.activation())) {
     const auto run = [&](int threads) {
-      const Threads limit(threads);
+      const cases::Threads limit(threads);
       const at::Tensor output = op.run(op.inputs);
       std::vector<at::Tensor> all = gradients_of(
           op, context.normal("gradients.bits", output.sizes()).to(output.scalar_type()));

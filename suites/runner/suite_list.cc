@@ -5,6 +5,7 @@
 #include "suites/gradients/gradient_cases.h"
 #include "suites/indexer/indexer_cases.h"
 #include "suites/indexer_loss/indexer_loss_cases.h"
+#include "suites/lora/lora_cases.h"
 #include "suites/loss/loss_cases.h"
 #include "suites/masking/masking_cases.h"
 #include "suites/model/model_cases.h"
@@ -40,6 +41,7 @@ constexpr std::array kSuites = {
     Suite{"indexer_loss", suites::indexer_loss_cases},
     Suite{"training", suites::training_cases},
     Suite{"stages", suites::stage_cases},
+    Suite{"lora", suites::lora_cases},
 };
 
 constexpr bool lists_every_name() {

@@ -6,6 +6,7 @@
 #include "suites/judge/gates.h"
 #include "suites/judge/selection.h"
 #include "suites/selection/engineered_cases.h"
+#include "suites/selection/thread_cases.h"
 #include "suites/selection/top_k_cases.h"
 
 #include <ATen/TensorOperators.h>
@@ -160,6 +161,7 @@ void judge_free_rows(const SuiteContext& context, judge::CaseRecord& record) {
 std::vector<cases::Case> selection_cases() {
   std::vector<cases::Case> all = engineered_selection_cases();
   std::ranges::move(top_k_cases(), std::back_inserter(all));
+  std::ranges::move(thread_cases(), std::back_inserter(all));
   all.push_back({"selection", "every_layer_chooses_as_its_scores_say", judge_choices});
   all.push_back({"selection", "rows_without_flips_agree_in_a_free_run", judge_free_rows});
   return all;

@@ -1,0 +1,155 @@
+#include "suites/lora/dual_cases.h"
+
+#include "src/train/trainer.h"
+#include "suites/lora/adapted.h"
+#include "suites/training/objective_runs.h"
+
+#include <ATen/ops/equal.h>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <map>
+#include <string>
+#include <utility>
+
+namespace sparity::suites::lora {
+
+namespace {
+
+using cases::Case;
+using cases::SuiteContext;
+using train::Stage;
+
+enum class Start { kNew, kFilled };
+
+/// On everything but the indexer, and on the indexer alone.
+std::vector<tensors::Adapter> dual_adapters(const SuiteContext& context, Start start,
+                                            double dropout = 0.0) {
+  std::vector<std::string> model = {"q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "o_proj"};
+  if (dropout == 0.0) {
+    model = attention_modules();
+    const std::vector<std::string> others = other_modules(context);
+    model.insert(model.end(), others.begin(), others.end());
+  }
+  std::vector<tensors::Adapter> adapters;
+  for (const auto& [name, modules] : {std::pair(std::string("llm"), model),
+                                      std::pair(std::string("indexer"), indexer_modules())}) {
+    core::AdapterConfig config = config_on(modules);
+    config.lora_dropout = dropout;
+    adapters.push_back(tensors::seeded_adapter(config, context.checkpoint().manifest, name,
+                                               context.options().seed, "suite lora",
+                                               start == Start::kFilled));
+  }
+  return adapters;
+}
+
+train::Trainer trainer_of(const SuiteContext& context, Stage stage,
+                          const std::vector<tensors::Adapter>& adapters,
+                          bool recompute_layers = false) {
+  train::TrainOptions options = train::defaults_of(stage);
+  options.dtype = context.options().dtype;
+  options.indexer_learning_rate = 3e-3;
+  options.clip = 0.5;
+  options.clip_scope = train::ClipScope::kGroup;
+  options.recompute_layers = recompute_layers;
+  train::settle(options);
+  return train::Trainer(context.checkpoint(), options, adapters);
+}
+
+/// Every tensor of every adapter, by name in memory.
+std::map<std::string, at::Tensor> values_of(const train::Trainer& trainer) {
+  std::map<std::string, at::Tensor> values;
+  for (const tensors::Adapter& adapter : trainer.adapters()) {
+    for (const auto& [name, leaf] : adapter.tensors) {
+      values.emplace(tensors::name_in_memory(name, adapter.name), leaf.detach().clone());
+    }
+  }
+  return values;
+}
+
+/// Two steps change every tensor of both adapters and no byte of the model; each adapter has an
+/// optimizer, a rate and a norm of its own.
+void judge_steps(const SuiteContext& context, judge::CaseRecord& record) {
+  if (training::skip_without_labels(context, record)) {
+    return;
+  }
+  train::Trainer trainer =
+      trainer_of(context, Stage::kDualLora, dual_adapters(context, Start::kNew));
+  const std::map<std::string, at::Tensor> before = values_of(trainer);
+  train::StepReport report;
+  for (int step = 0; step < 2; ++step) {
+    report = trainer.step({context.inputs()});
+  }
+  for (const auto& [name, value] : values_of(trainer)) {
+    record.comparisons.push_back(
+        cases::claim_holds(name, !at::equal(value, before.at(name)), "two steps change it"));
+  }
+  for (const auto& [name, weight] : trainer.weights().tensors()) {
+    record.comparisons.push_back(cases::claim_holds(
+        name, at::equal(weight, context.weights().at(name)) && !weight.requires_grad(),
+        "the weight keeps its bytes and takes no gradient"));
+  }
+  trainer.check_frozen();
+  const auto group = [&](const char* name, double rate) {
+    const bool there = report.learning_rates.contains(name) && report.group_norms.contains(name);
+    record.comparisons.push_back(cases::claim_holds(
+        fmt::format("optimizer {}", name),
+        there && report.learning_rates.at(name) == rate && report.group_norms.at(name) > 0.0,
+        fmt::format("with a rate of {} and a norm of its own", rate)));
+  };
+  group("model", trainer.options().adamw.learning_rate);
+  group("indexer", 3e-3);
+}
+
+/// The first step of both together is that of each alone, bit for bit: while B is zero, neither
+/// changes what the other sees, and no gradient passes between them.
+void judge_each_alone(const SuiteContext& context, judge::CaseRecord& record) {
+  if (training::skip_without_labels(context, record)) {
+    return;
+  }
+  const std::vector<tensors::Adapter> adapters = dual_adapters(context, Start::kNew);
+  train::Trainer both = trainer_of(context, Stage::kDualLora, adapters);
+  train::Trainer model = trainer_of(context, Stage::kSparse, {adapters[0]});
+  train::Trainer indexer = trainer_of(context, Stage::kSparse, {adapters[1]});
+  for (train::Trainer* trainer : {&both, &model, &indexer}) {
+    trainer->step({context.inputs()});
+  }
+  std::map<std::string, at::Tensor> alone = values_of(model);
+  alone.merge(values_of(indexer));
+  const std::map<std::string, at::Tensor> together = values_of(both);
+  record.comparisons.push_back(
+      cases::claim_holds("adapters", together.size() == alone.size(), "as many tensors"));
+  for (const auto& [name, value] : together) {
+    record.comparisons.push_back(cases::compare_bits(name, value, alone.at(name)));
+  }
+}
+
+/// Running layers again on the way back changes no bit, dropout included: it draws the same.
+void judge_recomputed(const SuiteContext& context, judge::CaseRecord& record) {
+  if (training::skip_without_labels(context, record)) {
+    return;
+  }
+  const std::vector<tensors::Adapter> adapters = dual_adapters(context, Start::kFilled, 0.3);
+  train::Trainer kept = trainer_of(context, Stage::kDualLora, adapters);
+  train::Trainer again = trainer_of(context, Stage::kDualLora, adapters, true);
+  for (int step = 0; step < 2; ++step) {
+    kept.step({context.inputs()});
+    again.step({context.inputs()});
+  }
+  const std::map<std::string, at::Tensor> expected = values_of(kept);
+  for (const auto& [name, value] : values_of(again)) {
+    record.comparisons.push_back(cases::compare_bits(name, value, expected.at(name)));
+  }
+}
+
+}  // namespace
+
+std::vector<Case> dual_cases() {
+  return {
+      {"lora", "dual_lora_trains_both_and_nothing_else", judge_steps},
+      {"lora", "dual_lora_first_step_is_that_of_each_alone", judge_each_alone},
+      {"lora", "dual_lora_recomputes_the_same_bits", judge_recomputed},
+  };
+}
+
+}  // namespace sparity::suites::lora
