@@ -283,7 +283,10 @@ class Exporter {
         }
       }
       for (const std::string& name : names) {
-        result.emplace(escape_pattern(others.shortest(name)), *value);
+        const std::string pattern = escape_pattern(others.shortest(name));
+        // PEFT adds a pattern of its own for what it fuses, which must not come first: neither now
+        // nor when it has written both in order, where a parenthesis comes before its ".*".
+        result.emplace(fused_.contains(name) ? "(" + pattern + ")" : pattern, *value);
       }
     }
     return result;
