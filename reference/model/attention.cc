@@ -1,7 +1,6 @@
 #include "reference/model/attention.h"
 
 #include "reference/model/mask.h"
-#include "reference/model/mlp.h"
 #include "reference/model/norm.h"
 #include "reference/model/query_chunks.h"
 #include "src/tensors/at_dtype.h"
@@ -119,7 +118,7 @@ Attended masked_attention(const at::Tensor& q, const at::Tensor& k, const at::Te
 }
 
 ExpandedKeys expand_keys(const at::Tensor& kv_latent, const at::Tensor& k_rot,
-                         const at::Tensor& kv_b_proj, std::int64_t heads, std::int64_t nope_dim) {
+                         const Linear& kv_b_proj, std::int64_t heads, std::int64_t nope_dim) {
   const at::Tensor expanded =
       linear(kv_latent, kv_b_proj).unflatten(-1, {heads, -1});  // [B, T, H, Dn+Dv]
   const at::Tensor k_nope = expanded.narrow(-1, 0, nope_dim);
@@ -129,7 +128,7 @@ ExpandedKeys expand_keys(const at::Tensor& kv_latent, const at::Tensor& k_rot,
 }
 
 Attended mla(const at::Tensor& q, const at::Tensor& kv_latent, const at::Tensor& k_rot,
-             const at::Tensor& kv_b_proj, const at::Tensor& support, double scale,
+             const Linear& kv_b_proj, const at::Tensor& support, double scale,
              core::Recipe recipe) {
   const ExpandedKeys expanded =
       expand_keys(kv_latent, k_rot, kv_b_proj, q.size(2), q.size(3) - k_rot.size(2));

@@ -2,6 +2,7 @@
 
 #include "reference/model/forward_pass.h"
 #include "reference/model/indexer.h"
+#include "reference/model/linear.h"
 #include "src/tensors/probe.h"
 
 #include <ATen/core/Tensor.h>
@@ -12,13 +13,13 @@ namespace sparity::reference::model {
 
 /// Multi-head latent attention of one layer. Names are the checkpoint's.
 struct AttentionWeights {
-  at::Tensor q_a_proj;            // [Rq, D]
-  at::Tensor q_a_layernorm;       // [Rq]
-  at::Tensor q_b_proj;            // [H·Dqk, Rq]
-  at::Tensor kv_a_proj_with_mqa;  // [Rkv+Dr, D]
-  at::Tensor kv_a_layernorm;      // [Rkv]
-  at::Tensor kv_b_proj;           // [H·(Dn+Dv), Rkv]
-  at::Tensor o_proj;              // [D, H·Dv]
+  Linear q_a_proj;            // [Rq, D]
+  at::Tensor q_a_layernorm;   // [Rq]
+  Linear q_b_proj;            // [H·Dqk, Rq]
+  Linear kv_a_proj_with_mqa;  // [Rkv+Dr, D]
+  at::Tensor kv_a_layernorm;  // [Rkv]
+  Linear kv_b_proj;           // [H·(Dn+Dv), Rkv]
+  Linear o_proj;              // [D, H·Dv]
   IndexerWeights indexer;
 };
 
@@ -63,13 +64,12 @@ struct ExpandedKeys {
 /// value rows; the shared rotated key is repeated to all heads. kv_latent [B, T, Rkv], k_rot [B, T,
 /// Dr], kv_b_proj [H·(Dn+Dv), Rkv]. Spec 2.8 (prefill).
 ExpandedKeys expand_keys(const at::Tensor& kv_latent, const at::Tensor& k_rot,
-                         const at::Tensor& kv_b_proj, std::int64_t heads, std::int64_t nope_dim);
+                         const Linear& kv_b_proj, std::int64_t heads, std::int64_t nope_dim);
 
 /// MLA in expanded form: `expand_keys`, then `masked_attention`. q [B, S, H, Dqk] (nope, then
 /// rotated), support Bool [B, S, T]. Spec 2.8 (prefill).
 Attended mla(const at::Tensor& q, const at::Tensor& kv_latent, const at::Tensor& k_rot,
-             const at::Tensor& kv_b_proj, const at::Tensor& support, double scale,
-             core::Recipe recipe);
+             const Linear& kv_b_proj, const at::Tensor& support, double scale, core::Recipe recipe);
 
 /// The attention part of a layer, from its normed input x [B, S, D] to the output of o_proj [B, S,
 /// D], which the caller shows to the probe. Both latents' norms use eps 1e-6, whatever the config

@@ -5,6 +5,7 @@
 #include "src/core/forward_options.h"
 #include "src/core/model_config.h"
 #include "src/core/objective.h"
+#include "src/tensors/adapter.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -38,6 +39,8 @@ struct ForwardOptions {
   /// Scores index queries and keys after a Hadamard transform; the same scores in exact arithmetic
   /// (D-10).
   bool hadamard = false;
+  /// Where given, this is a training pass, and adapters drop out of their inputs what it draws.
+  std::optional<tensors::DropoutDraw> dropout = {};
   /// Where given, receives the records of all layers. What is computed beside them stays the same.
   TrainingRecord* record = nullptr;
 };

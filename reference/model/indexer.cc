@@ -1,6 +1,5 @@
 #include "reference/model/indexer.h"
 
-#include "reference/model/mlp.h"
 #include "reference/model/norm.h"
 #include "reference/model/query_chunks.h"
 #include "src/core/error.h"
@@ -37,7 +36,7 @@ at::Tensor rotate_first(const at::Tensor& x, const RotaryTable& table) {
 
 at::Tensor index_queries(const at::Tensor& q_latent, const IndexerWeights& weights,
                          const RotaryTable& table) {
-  const std::int64_t head_dim = weights.wk.size(0);
+  const std::int64_t head_dim = weights.wk.weight.size(0);
   return rotate_first(linear(q_latent, weights.wq_b).unflatten(-1, {-1, head_dim}), table);
 }
 
@@ -51,8 +50,8 @@ at::Tensor index_keys(const at::Tensor& x, const IndexerWeights& weights,
 at::Tensor index_weights(const at::Tensor& x, const IndexerWeights& weights, core::Recipe recipe) {
   const at::ScalarType wide = tensors::at_least_f32(x.scalar_type());
   const at::ScalarType projecting = recipe == core::Recipe::kHf ? x.scalar_type() : wide;
-  const auto heads = static_cast<double>(weights.weights_proj.size(0));
-  const auto head_dim = static_cast<double>(weights.wk.size(0));
+  const auto heads = static_cast<double>(weights.weights_proj.weight.size(0));
+  const auto head_dim = static_cast<double>(weights.wk.weight.size(0));
   return linear(x.to(projecting), weights.weights_proj.to(projecting)).to(wide) *
          (1.0 / std::sqrt(heads) / std::sqrt(head_dim));
 }

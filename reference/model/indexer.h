@@ -1,5 +1,6 @@
 #pragma once
 
+#include "reference/model/linear.h"
 #include "reference/model/rope.h"
 #include "src/core/forward_options.h"
 #include "src/core/model_config.h"
@@ -13,11 +14,11 @@ namespace sparity::reference::model {
 
 /// The lightning indexer of one layer. Names are the checkpoint's.
 struct IndexerWeights {
-  at::Tensor wq_b;           // [Hi·Di, Rq]
-  at::Tensor wk;             // [Di, D]
+  Linear wq_b;               // [Hi·Di, Rq]
+  Linear wk;                 // [Di, D]
   at::Tensor k_norm_weight;  // [Di]
   at::Tensor k_norm_bias;    // [Di]
-  at::Tensor weights_proj;   // [Hi, D]
+  Linear weights_proj;       // [Hi, D]
 };
 
 /// wq_b(q_latent) by head, its first Dr components rotated half-split (D-01, D-02).

@@ -1,29 +1,31 @@
 #pragma once
 
 #include "reference/model/model.h"
-#include "src/core/tensor_manifest.h"
 
 #include <ATen/core/Tensor.h>
 
 #include <map>
+#include <set>
 #include <string>
 
 namespace sparity::reference::model {
 
-/// A model whose parameters gather gradients, the routers' biases apart. Storage is shared with the
-/// original, which stays as it is.
+/// A model whose trainable tensors (`trainable`) gather gradients: without adapters its parameters,
+/// the routers' biases apart; else its adapters' alone. Storage is shared with the original, which
+/// stays as it is.
 class Leaves {
  public:
   explicit Leaves(const ReferenceModel& model);
 
   const ReferenceModel& model() const { return model_; }
 
-  /// What has arrived, by checkpoint name. Absent where nothing has; but an expert without a token
-  /// has zeros where another expert of its layer has a gradient.
+  /// What has arrived, by the names of `trainable`. Absent where nothing has; but what belongs to
+  /// an expert without a token has zeros where another expert of its layer has a gradient.
   std::map<std::string, at::Tensor> gradients() const;
 
  private:
-  core::TensorManifest manifest_;
+  std::map<std::string, at::Tensor> leaves_;
+  std::set<std::string> experts_;  // which of them belong to routed experts
   ReferenceModel model_;
 };
 

@@ -3,14 +3,9 @@
 #include "src/tensors/at_dtype.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/matmul.h>
 #include <ATen/ops/sigmoid.h>
 
 namespace sparity::reference::model {
-
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight) {
-  return at::matmul(x, weight.t());
-}
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up, core::Recipe recipe) {
   const at::ScalarType activation = gate.scalar_type();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "reference/model/linear.h"
 #include "src/core/forward_options.h"
 
 #include <ATen/core/Tensor.h>
@@ -8,14 +9,10 @@ namespace sparity::reference::model {
 
 /// A gated MLP: a dense layer's, a routed expert's or the shared experts' (I is its width).
 struct MlpWeights {
-  at::Tensor gate_proj;  // [I, D]
-  at::Tensor up_proj;    // [I, D]
-  at::Tensor down_proj;  // [D, I]
+  Linear gate_proj;  // [I, D]
+  Linear up_proj;    // [I, D]
+  Linear down_proj;  // [D, I]
 };
-
-/// y = x · Wᵀ. x [..., n], weight [m, n] of the same dtype → [..., m], rounded to it once.
-/// Spec 2.1.
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight);
 
 /// silu(gate) · up with silu(a) = a · sigmoid(a). Both [..., I] in the activation dtype, as is the
 /// result. Under `official` the product is f32 and rounded once; under `hf` silu is rounded before

@@ -1,5 +1,6 @@
 #include "reference/model/model.h"
 
+#include "reference/model/assemble.h"
 #include "reference/model/mask.h"
 #include "reference/model/norm.h"
 #include "src/tensors/at_dtype.h"
@@ -21,17 +22,30 @@ at::Tensor head(const ReferenceModel& model, const at::Tensor& normed) {
   return linear(normed.to(type), model.lm_head.to(type));
 }
 
+/// The options of a model that has its draw already.
+ForwardOptions without_dropout(ForwardOptions options) {
+  options.dropout.reset();
+  return options;
+}
+
 }  // namespace
 
 LayerState layer_forward(const ReferenceModel& model, std::int64_t index, const LayerState& state,
                          const at::Tensor& valid, const RotaryTable& table,
                          const ForwardOptions& options, const tensors::Probe& probe) {
+  if (options.dropout.has_value()) {
+    return layer_forward(with_dropout(model, *options.dropout), index, state, valid, table,
+                         without_dropout(options), probe);
+  }
   const ForwardPass pass{model.config, model.recipe, options, valid, table};
   return block(state, model.layers.at(static_cast<std::size_t>(index)), index, pass, probe);
 }
 
 at::Tensor forward(const ReferenceModel& model, const tensors::Inputs& inputs,
                    const ForwardOptions& options, const tensors::Probe& probe) {
+  if (options.dropout.has_value()) {
+    return forward(with_dropout(model, *options.dropout), inputs, without_dropout(options), probe);
+  }
   const at::Tensor valid = valid_pairs(inputs);
   const RotaryTable table =
       rotary_table(model.config, inputs.position_ids, model.compute, model.recipe);

@@ -2,7 +2,9 @@
 
 #include "reference/model/block.h"
 #include "reference/model/forward_pass.h"
+#include "reference/model/linear.h"
 #include "src/core/model_config.h"
+#include "src/tensors/adapter.h"
 #include "src/tensors/inputs.h"
 #include "src/tensors/probe.h"
 #include "src/tensors/weight_store.h"
@@ -25,14 +27,17 @@ struct ReferenceModel {
   at::Tensor embed_tokens;  // [V, D]
   std::vector<LayerWeights> layers;
   at::Tensor norm;                               // [D]
-  at::Tensor lm_head;                            // [V, D]
+  Linear lm_head;                                // [V, D]
   std::map<std::string, at::Tensor> parameters;  // all of the above by checkpoint name
+  std::vector<tensors::Adapter> adapters;        // whose pairs the linear layers above add
 
   /// Takes every parameter of `config`'s manifest from `store`, each exactly once, in `compute` or,
-  /// when that is bfloat16, in the dtype that the manifest keeps it in. Throws (exit code 6) when a
-  /// parameter stays unread or `compute` is not float64, float32 or bfloat16.
+  /// when that is bfloat16, in the dtype that the manifest keeps it in. `adapters` change its
+  /// linear layers, their values in `compute`, f32 or wider. Throws (exit code 6) when a parameter
+  /// or a pair stays unread or `compute` is not float64, float32 or bfloat16.
   static ReferenceModel bind(const tensors::WeightStore& store, const core::ModelConfig& config,
-                             at::ScalarType compute, core::Recipe recipe);
+                             at::ScalarType compute, core::Recipe recipe,
+                             std::vector<tensors::Adapter> adapters = {});
 };
 
 /// Layer `index` alone, for teacher forcing: `state` may come from anywhere, in the model's
@@ -43,8 +48,8 @@ LayerState layer_forward(const ReferenceModel& model, std::int64_t index, const 
 
 /// Logits [B, S, V] of every token: f32(norm(h)) · f32(W)ᵀ, f32 or wider, under `official`; in the
 /// activation dtype under `hf` (D-34). No output of a padded token means anything. Differentiable
-/// in every parameter but the routers' biases. Names as in docs/naming.md, each shown once, in
-/// order of execution.
+/// in every parameter but the routers' biases, and in the adapters' tensors. Names as in
+/// docs/naming.md, each shown once, in order of execution.
 at::Tensor forward(const ReferenceModel& model, const tensors::Inputs& inputs,
                    const ForwardOptions& options = {}, const tensors::Probe& probe = {});
 

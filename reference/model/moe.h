@@ -13,7 +13,7 @@ namespace sparity::reference::model {
 
 /// A mixture-of-experts layer's weights.
 struct MoeWeights {
-  at::Tensor gate_weight;           // [E, D]
+  Linear gate_weight;               // [E, D]
   at::Tensor gate_bias;             // [E], e_score_correction_bias
   std::vector<MlpWeights> experts;  // E of width moe_intermediate_size
   MlpWeights shared_experts;        // one MLP of width n_shared_experts · moe_intermediate_size

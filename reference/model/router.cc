@@ -1,6 +1,5 @@
 #include "reference/model/router.h"
 
-#include "reference/model/mlp.h"
 #include "src/core/error.h"
 #include "src/tensors/at_dtype.h"
 
@@ -50,7 +49,7 @@ void check_expert_indices(const at::Tensor& indices, std::int64_t experts) {
 
 }  // namespace
 
-at::Tensor router_scores(const at::Tensor& x, const at::Tensor& weight) {
+at::Tensor router_scores(const at::Tensor& x, const Linear& weight) {
   const at::ScalarType wide = tensors::at_least_f32(x.scalar_type());
   return at::sigmoid(linear(x.to(wide), weight.to(wide)));
 }
@@ -73,7 +72,7 @@ at::Tensor expert_weights(const at::Tensor& scores, const at::Tensor& indices,
   return weights * config.routed_scaling_factor;
 }
 
-Routing route(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+Routing route(const at::Tensor& x, const Linear& weight, const at::Tensor& bias,
               const core::ModelConfig& config, core::Recipe recipe, const tensors::Probe& probe) {
   Routing routing;
   routing.scores = probe("scores", router_scores(x, weight));

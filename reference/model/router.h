@@ -1,5 +1,6 @@
 #pragma once
 
+#include "reference/model/linear.h"
 #include "src/core/forward_options.h"
 #include "src/core/model_config.h"
 #include "src/tensors/probe.h"
@@ -16,7 +17,7 @@ struct Routing {
 };
 
 /// sigmoid(f32(x) · f32(W)ᵀ). x [..., D], weight [E, D] → [..., E], f32 or wider. Spec 2.11.
-at::Tensor router_scores(const at::Tensor& x, const at::Tensor& weight);
+at::Tensor router_scores(const at::Tensor& x, const Linear& weight);
 
 /// Scores plus bias choose: the `topk_group` groups with the largest sum of their two best experts,
 /// then the K best experts among those groups (all others −inf). Ties go to the lower index. scores
@@ -34,7 +35,7 @@ at::Tensor expert_weights(const at::Tensor& scores, const at::Tensor& indices,
 
 /// The three steps above, each shown to the probe (scores, topk_indices, topk_weights), so that
 /// weights always belong to the selection that is in force.
-Routing route(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+Routing route(const at::Tensor& x, const Linear& weight, const at::Tensor& bias,
               const core::ModelConfig& config, core::Recipe recipe,
               const tensors::Probe& probe = {});
 

@@ -127,6 +127,8 @@ Objective objective(const model::ReferenceModel& model, const tensors::Inputs& i
   }
   SPARITY_CHECK_INPUT(!terms.empty(), "objective: expected at least one loss, found none");
   const at::Tensor loss = at::stack(terms).sum();
+  SPARITY_CHECK_INPUT(loss.requires_grad(),
+                      "objective: expected something trainable that it depends on, found none");
   loss.backward();
   result.loss = loss.detach();
   result.gradients = leaves.gradients();

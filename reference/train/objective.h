@@ -41,17 +41,18 @@ struct Objective {
   /// How many tokens chose each expert, I64 [E], by the name of the bias that answers to it.
   std::map<std::string, at::Tensor> expert_loads;
 
-  /// By checkpoint name, in the dtype that the model holds the parameter in. Absent where none
-  /// arrives, as in `model::Leaves::gradients`.
+  /// By the names of `model::trainable`, so that of a model with adapters these are the adapters'
+  /// alone, in the dtype that the model holds the tensor in. Absent where none arrives, as in
+  /// `model::Leaves::gradients`.
   std::map<std::string, at::Tensor> gradients;
 };
 
-/// Runs the model on `inputs` and differentiates the loss automatically with respect to every
-/// parameter. The model is not changed; `forward.record` is not used. The target of each layer is
-/// shown as layers.N.self_attn.indexer.kl_target where the probe wants it, after the pass; what
-/// replaces it is what the loss takes. Throws (exit code 5) when nothing is wanted, nothing depends
-/// on a parameter (a balance loss without MoE layers), or a divisor is missing or zero. Spec 4.2,
-/// 4.6, 4.7.
+/// Runs the model on `inputs` and differentiates the loss automatically with respect to
+/// everything trainable. The model is not changed; `forward.record` is not used. The target of each
+/// layer is shown as layers.N.self_attn.indexer.kl_target where the probe wants it, after the pass;
+/// what replaces it is what the loss takes. Throws (exit code 5) when nothing is wanted, nothing
+/// depends on what is trainable (a balance loss without MoE layers), or a divisor is missing or
+/// zero. Spec 4.2, 4.6, 4.7.
 Objective objective(const model::ReferenceModel& model, const tensors::Inputs& inputs,
                     const model::ForwardOptions& forward, const ObjectiveOptions& options,
                     const tensors::Probe& probe = {});

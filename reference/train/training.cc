@@ -97,14 +97,16 @@ Training::Training(model::ReferenceModel model, TrainingPlan plan)
     : model_(std::move(model)), plan_(std::move(plan)) {
   SPARITY_CHECK(!plan_.objective.lm_items.has_value() && !plan_.objective.kl_items.has_value(),
                 "a training step counts labels and items by itself");
+  SPARITY_CHECK(!plan_.forward.dropout.has_value(), "a training run draws dropout by itself");
+  const NamedTensors trainable = model::trainable(model_);
   for (const TrainedGroup& group : plan_.groups) {
     SPARITY_CHECK(!group.parameters.empty(), fmt::format("{}: trains nothing", group.name));
     for (const std::string& name : group.parameters) {
-      SPARITY_CHECK(model_.parameters.contains(name), fmt::format("{}: no such parameter", name));
+      SPARITY_CHECK(trainable.contains(name), fmt::format("{}: cannot be trained", name));
       SPARITY_CHECK(trained_.insert(name).second, fmt::format("{}: trained twice", name));
     }
     const bool added = optimizers_
-                           .emplace(group.name, AdamW(only(group.parameters, model_.parameters),
+                           .emplace(group.name, AdamW(only(group.parameters, trainable),
                                                       plan_.adamw, plan_.undecayed))
                            .second;
     SPARITY_CHECK(added, fmt::format("{}: two groups of that name", group.name));
@@ -121,7 +123,7 @@ StepResult Training::step(const std::vector<tensors::Inputs>& micro_batches,
   StepResult result;
   NamedTensors loads;
   for (std::size_t i = 0; i < micro_batches.size(); ++i) {
-    const Objective part = objective(model_, micro_batches[i], plan_.forward,
+    const Objective part = objective(model_, micro_batches[i], forward_options(i),
                                      share_of(micro_batches[i], divisors, plan_.objective),
                                      probes.empty() ? tensors::Probe() : probes[i]);
     result.loss += part.loss.item<double>();
@@ -144,6 +146,16 @@ StepResult Training::step(const std::vector<tensors::Inputs>& micro_batches,
   return result;
 }
 
+model::ForwardOptions Training::forward_options(std::size_t micro_batch) const {
+  model::ForwardOptions options = plan_.forward;
+  if (plan_.dropout_seed.has_value()) {
+    options.dropout = {.seed = *plan_.dropout_seed,
+                       .step = steps_,
+                       .micro_batch = static_cast<std::int64_t>(micro_batch)};
+  }
+  return options;
+}
+
 /// Returns the norm of all groups together, before.
 double Training::clip(NamedTensors& gradients) const {
   const double norm = gradient_norm(gradients, trained_);
@@ -159,20 +171,20 @@ double Training::clip(NamedTensors& gradients) const {
 
 void Training::update(const NamedTensors& gradients, const StepResult& result,
                       const std::map<std::string, at::Tensor>& loads) {
-  NamedTensors parameters = model_.parameters;
+  NamedTensors values;
   for (const TrainedGroup& group : plan_.groups) {
     AdamW& optimizer = optimizers_.at(group.name);
     optimizer.step(only(group.parameters, gradients), result.rates.at(group.name));
     for (const auto& [name, parameter] : optimizer.parameters()) {
-      parameters[name] = parameter;
+      values[name] = parameter;
     }
   }
   if (plan_.bias_update_rate != 0.0) {
     for (const auto& [bias, load] : loads) {
-      parameters[bias] = bias_update(parameters.at(bias), load, plan_.bias_update_rate);
+      values[bias] = bias_update(model_.parameters.at(bias), load, plan_.bias_update_rate);
     }
   }
-  model_ = model::with_parameters(model_, std::move(parameters));
+  model_ = model::with_values(model_, values);
 }
 
 }  // namespace sparity::reference::train

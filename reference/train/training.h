@@ -21,7 +21,7 @@ namespace sparity::reference::train {
 struct TrainedGroup {
   std::string name;
   double peak_rate = 0.0;
-  std::set<std::string> parameters;  // by the names that gradients have
+  std::set<std::string> parameters;  // by the names of `model::trainable`
 };
 
 /// Over which gradients a norm is limited.
@@ -32,7 +32,9 @@ enum class ClipScope {
 
 /// What every step of a run does.
 struct TrainingPlan {
-  model::ForwardOptions forward;
+  model::ForwardOptions forward;  // its `dropout` stays unset
+  /// Where given, adapters' dropout is drawn by (this, step, number of the micro-batch).
+  std::optional<std::uint64_t> dropout_seed = {};
   /// `lm_items` and `kl_items` stay unset: a step counts its own.
   ObjectiveOptions objective;
   std::vector<TrainedGroup> groups;  // what is in none is frozen
@@ -62,7 +64,7 @@ struct StepResult {
 class Training {
  public:
   /// Keeps the model's tensors and never writes to them. Throws (exit code 6) for a group without a
-  /// parameter, and for a parameter that the model lacks or two groups have.
+  /// parameter, and for a parameter that is not the model's to train or that two groups have.
   Training(model::ReferenceModel model, TrainingPlan plan);
 
   /// One step over micro-batches that count as one batch, at the rate of step 0, 1, …. `probes`,
@@ -84,6 +86,7 @@ class Training {
   std::int64_t steps_taken() const { return steps_; }
 
  private:
+  model::ForwardOptions forward_options(std::size_t micro_batch) const;
   double clip(NamedTensors& gradients) const;
   void update(const NamedTensors& gradients, const StepResult& result,
               const std::map<std::string, at::Tensor>& loads);

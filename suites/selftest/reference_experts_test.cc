@@ -39,8 +39,8 @@ model::MlpWeights random_mlp(std::int64_t inner, std::int64_t width, unsigned se
 }
 
 Doubles scalar_mlp(const at::Tensor& x, const model::MlpWeights& weights) {
-  return scalar::mlp(doubles_of(x), doubles_of(weights.gate_proj), doubles_of(weights.up_proj),
-                     doubles_of(weights.down_proj));
+  return scalar::mlp(doubles_of(x), doubles_of(weights.gate_proj.weight),
+                     doubles_of(weights.up_proj.weight), doubles_of(weights.down_proj.weight));
 }
 
 TEST(ReferenceScalar, MlpAgreesUnderBothRecipes) {

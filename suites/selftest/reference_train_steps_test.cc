@@ -230,7 +230,7 @@ TEST(ReferenceTrainSteps, FrozenParametersKeepTheirBytes) {
         << name << " of the model that the run started from";
   }
   EXPECT_EQ(moved, 5U);
-  EXPECT_TRUE(training.model().layers[2].self_attn.o_proj.is_same(
+  EXPECT_TRUE(training.model().layers[2].self_attn.o_proj.weight.is_same(
       training.model().parameters.at(kLayer + "self_attn.o_proj.weight")));
 }
 
@@ -274,7 +274,7 @@ TEST(ReferenceTrainSteps, BiasesMoveByTheLoadOfTheWholeStep) {
   const at::Tensor part = load_of(batch().parts[1]);
   EXPECT_FALSE((part.mean() - part).sign().equal((load.mean() - load).sign()))
       << "the last micro-batch alone would have done the same";
-  EXPECT_TRUE(training.model().layers[2].self_attn.o_proj.defined());
+  EXPECT_TRUE(training.model().layers[2].self_attn.o_proj.weight.defined());
   Training still(tiny(), plan_of());
   still.step(batch().parts);
   EXPECT_TRUE(still.model().parameters.at(kBias).equal(before));
