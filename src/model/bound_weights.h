@@ -17,6 +17,9 @@ class BoundWeights {
   BoundWeights(const tensors::WeightStore& store, const tensors::AdapterPairs& pairs)
       : store_(store), pairs_(pairs) {}
 
+  /// Without adapters.
+  BoundWeights(const tensors::WeightStore& store) : BoundWeights(store, no_pairs()) {}
+
   const at::Tensor& at(const std::string& name) const { return store_.at(name); }
 
   ops::LinearWeight linear(const std::string& name) const {
@@ -26,6 +29,11 @@ class BoundWeights {
   }
 
  private:
+  static const tensors::AdapterPairs& no_pairs() {
+    static const tensors::AdapterPairs none;
+    return none;
+  }
+
   const tensors::WeightStore& store_;
   const tensors::AdapterPairs& pairs_;
 };

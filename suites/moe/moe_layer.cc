@@ -127,7 +127,7 @@ Transformed with_experts_permuted(const SuiteContext& context, const at::Tensor&
   const at::Tensor index = as_index(order);
   const model::Moe plain = candidate_moe(context);
   model::Moe moe = plain;
-  moe.gate_weight = plain.gate_weight.index_select(0, index);
+  moe.gate_weight = plain.gate_weight.base.index_select(0, index);
   moe.e_score_correction_bias = plain.e_score_correction_bias.index_select(0, index);
   for (std::size_t place = 0; place < order.size(); ++place) {
     moe.experts[place] = plain.experts[static_cast<std::size_t>(order[place])];
@@ -169,7 +169,7 @@ Case needs_different_experts(Case c) {
   c.run = [run = c.run](const SuiteContext& context, judge::CaseRecord& record) {
     const model::Moe moe = candidate_moe(context);
     const at::Tensor told_by =
-        at::cat({moe.gate_weight, moe.e_score_correction_bias.unsqueeze(1)}, 1);
+        at::cat({moe.gate_weight.base, moe.e_score_correction_bias.unsqueeze(1)}, 1);
     if (std::get<0>(at::unique_dim(told_by, 0)).size(0) < told_by.size(0)) {
       record.verdict = judge::Verdict::kSkip;
       record.message = "the router cannot tell two experts apart";
