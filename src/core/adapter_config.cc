@@ -75,10 +75,15 @@ std::string place_of(const JsonFields& fields, std::string_view key, const std::
   return fmt::format("{}: {}", source, fields.pointer(key));
 }
 
+/// Throws, naming `place`, for what no module and no sane expression is called.
 void check_name(const std::string& name, const std::string& place) {
+  constexpr std::size_t kMostBytes = 1000;
+  const bool printable =
+      std::ranges::all_of(name, [](char letter) { return letter >= ' ' && letter <= '~'; });
   SPARITY_CHECK_INPUT(
-      !name.empty() && name.size() <= 512,
-      fmt::format("{}: expected a name of 1 to 512 bytes, found {} bytes", place, name.size()));
+      !name.empty() && name.size() <= kMostBytes && printable,
+      fmt::format("{}: expected 1 to {} printable characters of ASCII, found {} bytes: {}", place,
+                  kMostBytes, name.size(), quote(name)));
 }
 
 /// A list of distinct names; nothing where the member is absent or null.
@@ -114,9 +119,7 @@ ModuleNames read_modules(JsonFields& fields, std::string_view key, const std::st
     return {read_names(fields, key, source), std::nullopt};
   }
   const auto expression = member->get<std::string>();
-  if (expression.empty()) {
-    fields.fail(key, "names or a regular expression", "\"\"");
-  }
+  check_name(expression, place_of(fields, key, source));
   const NamePattern compiles(expression, place_of(fields, key, source));
   return {{}, expression};
 }
@@ -131,7 +134,7 @@ std::vector<std::int64_t> read_layers(JsonFields& fields, const std::string& sou
   const Json list = member->is_array() ? *member : Json::array({*member});
   std::vector<std::int64_t> layers;
   for (const Json& entry : list) {
-    const bool fits = entry.is_number_unsigned() && entry.get<std::uint64_t>() <= kMostLayer;
+    const bool fits = entry.is_number_integer() && entry >= 0 && entry <= kMostLayer;
     SPARITY_CHECK_INPUT(fits,
                         fmt::format("{}: expected a layer from 0 to {}, found {}",
                                     place_of(fields, kKey, source), kMostLayer, describe(entry)));
@@ -177,9 +180,8 @@ std::map<std::string, Value> read_patterns(JsonFields& fields, std::string_view 
   JsonFields entries(*member, source, fields.pointer(key));
   std::map<std::string, Value> patterns;
   for (const auto& entry : member->items()) {
-    const std::string place = fmt::format("{}: {}", source, entries.pointer(entry.key()));
-    check_name(entry.key(), place);
-    const NamePattern compiles(entry.key(), place);
+    check_name(entry.key(), place_of(fields, key, source));
+    const NamePattern compiles(entry.key(), place_of(entries, entry.key(), source));
     patterns.emplace(entry.key(), read(entries, entry.key()));
   }
   return patterns;
@@ -269,9 +271,9 @@ AdapterConfig read_adapter_config(const Json& object, const std::string& source)
   check_together(fields, config);
   fields.ignore(kIndifferent);
   for (const std::string& pointer : fields.unread()) {
-    SPARITY_FAIL_INPUT(fmt::format("{}: {}: expected a field of PEFT 0.21.2's LoraConfig, found {}",
-                                   source, pointer,
-                                   describe(object.at(Json::json_pointer(pointer)))));
+    SPARITY_FAIL_INPUT(
+        fmt::format("{}: expected the fields of PEFT 0.21.2's LoraConfig, found another: {}",
+                    source, quote(pointer)));
   }
   return config;
 }

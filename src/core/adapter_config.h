@@ -20,7 +20,7 @@ enum class AdapterInit {
 /// Names of modules, or one regular expression for them, as PEFT's `target_modules` and
 /// `exclude_modules` take them. A listed name means a module that is called so or ends in "." and
 /// it; an expression has to match a whole name (ECMAScript's syntax, which agrees with Python's in
-/// what module names need).
+/// what module names need). The expression "all-linear" means every linear module but the head.
 struct ModuleNames {
   std::vector<std::string> names;
   std::optional<std::string> expression;

@@ -138,11 +138,11 @@ class Planner {
 
   /// PEFT's check of one module: excluded, named, in a layer to transform.
   bool is_target(const std::string& module) {
+    const ModuleMatcher::Match match = targets_.match(module);
     if (excluded_.match(module).found) {
       excluded_.count(module);
       return false;
     }
-    const ModuleMatcher::Match match = targets_.match(module);
     if (!match.found || (layers_.active() && !match.whole && !layers_.passes(module))) {
       return false;
     }
@@ -271,10 +271,10 @@ class Planner {
 
   void check_all_used() {
     if (!all_linear_) {
-      check_used(targets_.entries(), targets_.place(), linear_modules_);
+      check_all_count(targets_.entries(), targets_.place(), linear_modules_);
     }
-    check_used(parameters_.entries(), parameters_.place(), parameter_names());
-    check_used(excluded_.entries(), excluded_.place(), linear_modules_);
+    check_all_count(parameters_.entries(), parameters_.place(), parameter_names());
+    check_all_count(excluded_.entries(), excluded_.place(), linear_modules_);
     if (layers_.active()) {
       layers_.check_all_used();
     }
@@ -282,31 +282,8 @@ class Planner {
     SPARITY_CHECK_INPUT(!adapted.empty(), fmt::format("{}: expected modules to adapt, found none "
                                                       "that /exclude_modules leaves",
                                                       targets_.place()));
-    check_used(ranks_.entries(), ranks_.place(), adapted);
-    check_used(alphas_.entries(), alphas_.place(), adapted);
-  }
-
-  void check_used(const std::vector<EntryUse>& entries, const std::string& place,
-                  const std::vector<std::string>& names) const {
-    std::vector<std::string> complaints;
-    for (const EntryUse& entry : entries) {
-      if (entry.counted) {
-        continue;
-      }
-      const std::string nearest = entry.matched ? "" : nearest_names(entry.text, names);
-      complaints.push_back(
-          entry.matched
-              ? quote(entry.text) + " (only what exclude_modules or layers_to_transform leave out)"
-          : nearest.empty() ? quote(entry.text)
-                            : fmt::format("{} (nearest: {})", quote(entry.text), nearest));
-    }
-    constexpr std::size_t kShown = 12;
-    const std::size_t more = complaints.size() - std::min(complaints.size(), kShown);
-    complaints.resize(complaints.size() - more);
-    SPARITY_CHECK_INPUT(complaints.empty(),
-                        fmt::format("{}: expected what matches something in this model, found {}{}",
-                                    place, fmt::join(complaints, ", "),
-                                    more > 0 ? fmt::format(" and {} more", more) : ""));
+    check_all_count(ranks_.entries(), ranks_.place(), adapted);
+    check_all_count(alphas_.entries(), alphas_.place(), adapted);
   }
 
   std::vector<std::string> parameter_names() const {

@@ -47,9 +47,9 @@ class AdapterLayout {
   /// Throws (exit code 5, starting with `source`) for each listed name and each pattern that
   /// matches nothing (PEFT is silent unless none does), with the names that come nearest; for
   /// modules that are no linear weight (embedding, norms), by name; where two patterns of a kind
-  /// match one module; where a stacked target and a separate one meet in one expert; where
-  /// `lora_dropout` is not 0 and kv_b_proj, a routed expert or a target parameter is adapted, whose
-  /// weight is changed before it sees an input.
+  /// match one module and differ; where a stacked target and a separate one meet in one expert;
+  /// where `lora_dropout` is not 0 and kv_b_proj, a routed expert or a target parameter is adapted,
+  /// whose weight is changed before it sees an input.
   AdapterLayout(const AdapterConfig& config, const TensorManifest& manifest,
                 const std::string& source);
 

@@ -49,7 +49,10 @@ std::string nearest_of(const std::string& wrong, const std::set<std::string>& ca
                        std::size_t farthest) {
   std::vector<std::pair<std::size_t, std::string>> ranked;
   for (const std::string& candidate : candidates) {
-    const std::size_t distance = edit_distance(last_part(wrong), last_part(candidate));
+    constexpr std::size_t kCutShort = 2;  // how far what was cut short counts as being
+    const bool inside = last_part(candidate).find(last_part(wrong)) != std::string::npos;
+    const std::size_t apart = edit_distance(last_part(wrong), last_part(candidate));
+    const std::size_t distance = inside ? std::min(apart, kCutShort) : apart;
     if (distance <= farthest) {
       ranked.emplace_back(distance, candidate);
     }
@@ -218,6 +221,29 @@ std::vector<std::string> dotted_ends(const std::string& name) {
     ends.push_back(name.substr(dot + 1));
   }
   return ends;
+}
+
+void check_all_count(const std::vector<EntryUse>& entries, const std::string& place,
+                     const std::vector<std::string>& names) {
+  std::vector<std::string> complaints;
+  for (const EntryUse& entry : entries) {
+    if (entry.counted) {
+      continue;
+    }
+    const std::string nearest = entry.matched ? "" : nearest_names(entry.text, names);
+    complaints.push_back(
+        entry.matched
+            ? quote(entry.text) + " (only what exclude_modules or layers_to_transform leave out)"
+        : nearest.empty() ? quote(entry.text)
+                          : fmt::format("{} (nearest: {})", quote(entry.text), nearest));
+  }
+  constexpr std::size_t kShown = 12;
+  const std::size_t more = complaints.size() - std::min(complaints.size(), kShown);
+  complaints.resize(complaints.size() - more);
+  SPARITY_CHECK_INPUT(
+      complaints.empty(),
+      fmt::format("{}: expected what matches something in this model, found {}{}", place,
+                  fmt::join(complaints, ", "), more > 0 ? fmt::format(" and {} more", more) : ""));
 }
 
 std::string nearest_names(const std::string& wrong, const std::vector<std::string>& modules) {

@@ -99,6 +99,11 @@ class PatternTable {
 /// `name`, and all of it behind each of its dots, longest first.
 std::vector<std::string> dotted_ends(const std::string& name);
 
+/// Throws (exit code 5, starting with `place`) for each entry that does not count, with the nearest
+/// of `names`.
+void check_all_count(const std::vector<EntryUse>& entries, const std::string& place,
+                     const std::vector<std::string>& names);
+
 /// The names of `modules` that somebody who wrote `wrong` may have meant: "a, b, c", nearest first;
 /// empty where none comes near.
 std::string nearest_names(const std::string& wrong, const std::vector<std::string>& modules);

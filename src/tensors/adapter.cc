@@ -67,6 +67,9 @@ std::string hint_for(const std::string& name, const TensorsByName& expected) {
       expected.contains(name.substr(0, adapter) + name.substr(end))) {
     return ": with an adapter's name in it, as in memory";
   }
+  if (name.ends_with(".base_layer.weight")) {
+    return ": a base model's weight: save with save_embedding_layers=False";
+  }
   return "";
 }
 

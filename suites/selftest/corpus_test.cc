@@ -1,7 +1,10 @@
+#include "src/core/adapter_config.h"
+#include "src/core/adapter_layout.h"
 #include "src/core/error.h"
 #include "src/core/model_config.h"
 #include "src/core/safetensors.h"
 #include "src/core/strict_json.h"
+#include "src/core/tensor_manifest.h"
 #include "src/core/token_file.h"
 
 #include <gtest/gtest.h>
@@ -22,6 +25,15 @@ void read_whole_safetensors(const fs::path& path) {
   for (const auto& [name, entry] : file.tensors()) {
     file.read(name);
   }
+}
+
+/// A model with a dense and a sparse layer.
+void read_adapter(const fs::path& path) {
+  ModelConfig model;
+  model.num_hidden_layers = 2;
+  model.mlp_layer_types = {MlpType::kDense, MlpType::kSparse};
+  const AdapterConfig config = read_adapter_config(read_json(path), path.string());
+  AdapterLayout(config, TensorManifest(model), path.string());
 }
 
 /// A folder of the corpus (fixtures/corpus/make_corpus.py) and what reads its entries.
@@ -73,6 +85,7 @@ INSTANTIATE_TEST_SUITE_P(
                              read_token_rows(path, {.vocab_size = 10, .max_tokens = 4});
                            },
                            28, 5},
+                    Corpus{"adapter", read_adapter, 52, 7},
                     Corpus{"index", [](const fs::path& path) { ShardedSafetensors::open(path); },
                            24, 3}),
     [](const auto& test) { return std::string(test.param.name); });
