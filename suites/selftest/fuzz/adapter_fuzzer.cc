@@ -20,6 +20,8 @@ const core::TensorManifest& model() {
     config.num_hidden_layers = 2;
     config.mlp_layer_types = {core::MlpType::kDense, core::MlpType::kSparse};
     config.n_routed_experts = 8;
+    config.num_experts_per_tok = 2;
+    config.n_group = config.topk_group = 1;
     return config;
   }());
   return manifest;
