@@ -28,7 +28,10 @@ Adapter load_adapter(const std::filesystem::path& folder, const core::TensorMani
                      const std::string& name);
 
 /// Writes `folder`/adapter_config.json and adapter_model.safetensors, which PEFT 0.21.2 loads onto
-/// transformers' DeepseekV32ForCausalLM as the same adapter. Nothing is left half-written.
+/// transformers' DeepseekV32ForCausalLM as the same adapter, and `load_adapter` as this one:
+/// scalings of separate experts under rsLoRA within a rounding, all else bit for bit. The
+/// configuration comes last, so that nothing half-written is an adapter. Throws (exit code 5) where
+/// `core::config_for_peft` does, which who trains calls first, and where the folder holds one.
 void save_adapter(const Adapter& adapter, const std::filesystem::path& folder);
 
 /// A new adapter in float32, decided by (seed, adapter's name, tensor's name): A as
