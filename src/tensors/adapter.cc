@@ -10,6 +10,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/zeros.h>
@@ -159,8 +160,16 @@ at::Tensor drawn(const core::AdapterTensor& tensor, const core::AdapterConfig& c
   return values;
 }
 
+/// A of one matrix, [rank, in], out of the tensor that holds it.
+at::Tensor own_a(const core::AdapterPair& pair, const at::Tensor& stored) {
+  return pair.experts == 1 ? stored : stored.narrow(0, pair.expert * pair.rank, pair.rank);
+}
+
 /// B of one matrix, [out, rank], out of the tensor that holds it.
 at::Tensor own_b(const core::AdapterPair& pair, const at::Tensor& stored, std::int64_t rows) {
+  if (pair.experts == 1) {
+    return stored;
+  }
   // All experts of one rank index lie side by side.
   return stored.narrow(0, pair.first_row, rows)
       .view({rows, pair.rank, pair.experts})
@@ -243,20 +252,22 @@ std::string name_in_memory(const std::string& file_name, const std::string& adap
 Adapter as_leaves(const Adapter& adapter, at::ScalarType type, bool trained) {
   Adapter leaves = adapter;
   for (auto& [name, tensor] : leaves.tensors) {
-    tensor = tensor.detach().to(type).requires_grad_(trained);
+    tensor =
+        tensor.detach().to(type, /*non_blocking=*/false, /*copy=*/true).requires_grad_(trained);
   }
   return leaves;
 }
 
 AdapterPairs pairs_of(const std::vector<Adapter>& adapters) {
+  const at::AutoGradMode differentiable(true);  // views, whoever asks
   AdapterPairs pairs;
   for (const Adapter& adapter : adapters) {
     const std::map<std::string, std::int64_t> rows = rows_by_b(adapter);
     for (const core::AdapterPair& pair : adapter.layout.pairs()) {
-      pairs[pair.parameter].push_back(
-          {adapter.tensors.at(pair.a).narrow(0, pair.expert * pair.rank, pair.rank),
-           own_b(pair, adapter.tensors.at(pair.b), rows.at(pair.b)), pair.scaling,
-           adapter.config.lora_dropout, fmt::format("{}/{}", adapter.name, pair.parameter)});
+      pairs[pair.parameter].push_back({own_a(pair, adapter.tensors.at(pair.a)),
+                                       own_b(pair, adapter.tensors.at(pair.b), rows.at(pair.b)),
+                                       pair.scaling, adapter.config.lora_dropout,
+                                       fmt::format("{}/{}", adapter.name, pair.parameter)});
     }
   }
   return pairs;

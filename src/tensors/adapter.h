@@ -45,8 +45,7 @@ Adapter seeded_adapter(const core::AdapterConfig& config, const core::TensorMani
 /// "….lora_A.<adapter>.weight".
 std::string name_in_memory(const std::string& file_name, const std::string& adapter);
 
-/// The same adapter in `type`, as leaves that gather gradients where `trained` says so; values are
-/// copied where their dtype changes.
+/// A copy of the adapter in `type`, as leaves that gather gradients where `trained` says so.
 Adapter as_leaves(const Adapter& adapter, at::ScalarType type, bool trained = true);
 
 /// One pair on one weight: y += scaling · B(A(drop(x))).

@@ -9,6 +9,7 @@
 #include "suites/lora/adapted.h"
 #include "suites/training/objective_runs.h"
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <optional>
@@ -59,8 +60,11 @@ std::vector<tensors::Adapter> with_patterns(const SuiteContext& context) {
   config.use_rslora = true;
   config.rank_pattern = {{"o_proj", 5}, {"layers\\.0\\.self_attn\\.q_b_proj", 2}};
   config.alpha_pattern = {{"indexer\\.wq_b", 2.5}};
-  config.exclude_modules.names = {"kv_a_proj_with_mqa"};
-  config.layers_to_transform = {0, context.config().num_hidden_layers - 1};
+  const std::int64_t last = context.config().num_hidden_layers - 1;
+  if (last > 0) {
+    config.exclude_modules.names = {"layers.0.self_attn.kv_a_proj_with_mqa"};
+    config.layers_to_transform = {0, std::max<std::int64_t>(context.first_moe_layer(), 1)};
+  }
   std::erase(config.target_modules.names, "lm_head");  // in no layer
   return {filled_adapter(context, config)};
 }

@@ -4,9 +4,12 @@
 #include "reference/model/assemble.h"
 #include "reference/model/merge.h"
 #include "reference/train/training.h"
+#include "src/lora/merge.h"
 #include "src/tensors/adapter.h"
 #include "src/tensors/at_dtype.h"
 #include "src/tensors/recorder.h"
+#include "src/train/trainer.h"
+#include "suites/cases/bound_model.h"
 #include "suites/selftest/golden.h"
 
 #include <ATen/TensorOperators.h>
@@ -118,6 +121,70 @@ Implementation implementation(core::Dtype dtype) {
 
 }  // namespace reference_side
 
+// --- the candidate ------------------------------------------------------------------------------
+
+namespace candidate_side {
+
+tensors::Checkpoint rounded(const Golden& golden, core::Dtype dtype) {
+  const tensors::Checkpoint& source = golden.checkpoint;
+  return {source.config,
+          source.manifest,
+          source.weights.rounded(source.manifest, dtype, core::Recipe::kOfficial),
+          {}};
+}
+
+Steps train_steps(const Golden& golden, const Adapter& adapter, core::Dtype dtype,
+                  std::int64_t steps) {
+  train::TrainOptions options = train::defaults_of(train::Stage::kJoint);
+  options.adamw = kAdamW;
+  options.clip = 0.0;
+  options.dtype = dtype;
+  train::settle(options);
+  train::Trainer trainer(golden.checkpoint, options, {adapter});
+  Steps result;
+  for (std::int64_t step = 0; step < steps; ++step) {
+    const train::StepReport found = trainer.step({golden.inputs});
+    result.losses.push_back({found.loss.total, found.loss.lm.value(), found.loss.kl.value()});
+    Tensors& after = result.after.emplace_back();
+    for (const auto& [name, leaf] : trainer.adapters().front().tensors) {
+      after.emplace(tensors::name_in_memory(name, adapter.name), leaf.detach().clone());
+    }
+  }
+  return result;
+}
+
+Implementation implementation(core::Dtype dtype) {
+  return {
+      .name = "Candidate_" + std::string(core::to_string(dtype)),
+      .dtype = dtype,
+      .evaluate =
+          [dtype](const Golden& golden, const Adapter& adapter, const tensors::Probe& probe) {
+            const cases::ObjectiveRun found =
+                cases::BoundModel::candidate(golden.checkpoint, dtype, core::Recipe::kOfficial,
+                                             {adapter})
+                    .objective(golden.inputs, core::AttentionMode::kSparse,
+                               {.kl = core::KlOptions()}, probe);
+            return Evaluation{.values = {{"logits", found.logits},
+                                         {"loss", found.loss},
+                                         {"lm_loss", found.lm_loss},
+                                         {"kl_loss", found.kl_loss}},
+                              .gradients = found.parameters};
+          },
+      .train = [dtype](const Golden& golden, const Adapter& adapter,
+                       std::int64_t steps) { return train_steps(golden, adapter, dtype, steps); },
+      .merge =
+          [dtype](const Golden& golden, const Adapter& adapter) {
+            const tensors::Checkpoint merged = lora::merged(rounded(golden, dtype), {adapter});
+            Tensors changed;
+            for (const core::AdapterPair& pair : adapter.layout.pairs()) {
+              changed.emplace(pair.parameter, merged.weights.at(pair.parameter));
+            }
+            return changed;
+          }};
+}
+
+}  // namespace candidate_side
+
 // --- what PEFT computed -------------------------------------------------------------------------
 
 fs::path training_folder() { return fs::path(SPARITY_SOURCE_DIR) / "fixtures/goldens/training"; }
@@ -215,7 +282,9 @@ TEST_P(PeftAdapters, MergedWeightsArePefts) {
 
 INSTANTIATE_TEST_SUITE_P(Peft, PeftAdapters,
                          testing::Values(reference_side::implementation(core::Dtype::kF64),
-                                         reference_side::implementation(core::Dtype::kF32)),
+                                         reference_side::implementation(core::Dtype::kF32),
+                                         candidate_side::implementation(core::Dtype::kF64),
+                                         candidate_side::implementation(core::Dtype::kF32)),
                          [](const auto& tested) { return tested.param.name; });
 
 TEST(PeftGoldens, ScalingsAreFarApart) {
