@@ -188,6 +188,14 @@ TEST(NamePattern, CannotBeMadeToHangOrToOverflow) {
   EXPECT_FALSE(NamePattern("(a*)*(a*)*(a|a)*b", "p").matches_whole(std::string(200, 'a')));
   EXPECT_TRUE(NamePattern("layers\\.\\d{1,3}\\.x", "p").matches_whole("layers.17.x"));
   EXPECT_TRUE(NamePattern(std::string(1000, 'a'), "p").matches_whole(std::string(1000, 'a')));
+  // As large as the bounds allow, and as deep.
+  std::string optional;
+  while (optional.size() < 900) {
+    optional += "a?";
+  }
+  EXPECT_TRUE(NamePattern("(" + optional + "){4}", "p").matches_whole(std::string(100, 'a')));
+  EXPECT_TRUE(
+      NamePattern(std::string(499, '(') + "a" + std::string(499, ')'), "p").matches_whole("a"));
   for (const std::string& bomb :
        {std::string(1001, 'a'), std::string("a{5000}"), std::string("((((a{9}){9}){9}){9}){9}"),
         std::string("(a?){2,99999999999999999999}"), std::string(2000, '(')}) {
