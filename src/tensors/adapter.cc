@@ -243,6 +243,24 @@ Adapter seeded_adapter(const core::AdapterConfig& config, const core::TensorMani
   return {name, config, std::move(layout), std::move(tensors)};
 }
 
+std::string adapters_hash(const std::vector<Adapter>& adapters) {
+  if (adapters.empty()) {
+    return "none";
+  }
+  std::string parts;
+  for (const Adapter& adapter : adapters) {
+    for (const core::AdapterPair& pair : adapter.layout.pairs()) {
+      parts += fmt::format("{} {} {:a} {}\n", pair.parameter, pair.a, pair.scaling, pair.expert);
+    }
+    for (const auto& [name, tensor] : adapter.tensors) {
+      parts += fmt::format("{} {}\n", name,
+                           core::sha256_hex(bytes_of(tensor.to(at::kFloat).contiguous())));
+    }
+  }
+  constexpr std::size_t kDigits = 16;
+  return core::sha256_hex(parts).substr(0, kDigits);
+}
+
 std::string name_in_memory(const std::string& file_name, const std::string& adapter) {
   constexpr std::string_view kEnd = ".weight";
   SPARITY_CHECK(file_name.ends_with(kEnd), fmt::format("{}: no adapter's tensor", file_name));

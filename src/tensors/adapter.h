@@ -41,6 +41,10 @@ Adapter seeded_adapter(const core::AdapterConfig& config, const core::TensorMani
                        const std::string& name, std::uint64_t seed, const std::string& source,
                        bool filled = false);
 
+/// The first 16 hex digits of a SHA-256 over what the adapters change, by how much, and their
+/// values, in their order and whatever they are called; "none" where there are none.
+std::string adapters_hash(const std::vector<Adapter>& adapters);
+
 /// The name that PEFT gives a tensor in memory, and gradients have here:
 /// "….lora_A.<adapter>.weight".
 std::string name_in_memory(const std::string& file_name, const std::string& adapter);

@@ -1,5 +1,6 @@
 #include "src/train/adapter_rules.h"
 
+#include "src/core/adapter_export.h"
 #include "src/core/error.h"
 #include "src/core/strict_json.h"
 
@@ -41,8 +42,8 @@ bool is_on_indexer(const tensors::Adapter& adapter) {
 
 void check_adapter_name(const std::string& name, const std::string& source) {
   const auto plain = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '_' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-';
   };
   SPARITY_CHECK_INPUT(!name.empty() && name.size() <= 64 && std::ranges::all_of(name, plain),
                       fmt::format("{}: expected an adapter's name of letters, digits, _ and -, "
@@ -63,6 +64,8 @@ void check_adapters(Stage stage, const std::vector<tensors::Adapter>& adapters) 
         names.insert(adapter.name).second,
         fmt::format("adapter '{}': expected a name of its own, found it twice", adapter.name));
     check_roles(stage, adapter);
+    core::config_for_peft(adapter.config, adapter.layout,
+                          fmt::format("adapter '{}'", adapter.name));
   }
   if (stage == Stage::kDualLora) {
     const bool first = is_on_indexer(adapters[0]);

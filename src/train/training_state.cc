@@ -114,7 +114,7 @@ nlohmann::json json_of(const Trainer& trainer, const StepReport& last,
                        const std::string& data_sha256, const std::string& frozen_sha256) {
   nlohmann::json adapters = nlohmann::json::array();
   for (const tensors::Adapter& adapter : trainer.adapters()) {
-    adapters.push_back(adapter.name);
+    adapters.push_back({{"name", adapter.name}, {"config", core::to_json(adapter.config)}});
   }
   return {{"format", kFormat},
           {"adapters", adapters},
@@ -143,6 +143,20 @@ std::string difference(const nlohmann::json& expected, const nlohmann::json& fou
     }
   }
   return "";
+}
+
+AdapterRecord read_adapter(const nlohmann::json& member, const std::string& source,
+                           const std::string& pointer) {
+  core::JsonFields fields(member, source, pointer);
+  AdapterRecord record;
+  record.name = fields.text("name").value_or("");
+  check_adapter_name(record.name, source + ": " + pointer + "/name");
+  const nlohmann::json* config = fields.find("config");
+  if (config == nullptr) {
+    fields.fail("config", "an object", "none");
+  }
+  record.config = core::read_adapter_config(*config, source);
+  return record;
 }
 
 }  // namespace
@@ -201,13 +215,12 @@ RunRecord read_run_record(const fs::path& folder) {
   record.data_sha256 = fields.text("data_sha256").value_or("");
   record.frozen_sha256 = fields.text("frozen_sha256").value_or("");
   if (const nlohmann::json* adapters = fields.find_value("adapters")) {
-    const auto is_text = [](const nlohmann::json& name) { return name.is_string(); };
-    if (!adapters->is_array() || !std::ranges::all_of(*adapters, is_text)) {
-      fields.fail("adapters", "a list of names", core::describe(*adapters));
+    if (!adapters->is_array()) {
+      fields.fail("adapters", "a list", core::describe(*adapters));
     }
-    record.adapters = adapters->get<std::vector<std::string>>();
-    for (const std::string& name : record.adapters) {
-      check_adapter_name(name, source + ": /adapters");
+    for (std::size_t i = 0; i < adapters->size(); ++i) {
+      record.adapters.push_back(
+          read_adapter((*adapters)[i], source, fmt::format("/adapters/{}", i)));
     }
   }
   const nlohmann::json* options = fields.find("options");
@@ -223,8 +236,18 @@ RunRecord read_run_record(const fs::path& folder) {
 std::vector<tensors::Adapter> read_adapters(const RunRecord& record, const fs::path& folder,
                                             const core::TensorManifest& manifest) {
   std::vector<tensors::Adapter> adapters;
-  for (const std::string& name : record.adapters) {
-    adapters.push_back(tensors::load_adapter(adapter_folder(folder, name), manifest, name));
+  for (const AdapterRecord& recorded : record.adapters) {
+    const fs::path own = adapter_folder(folder, recorded.name);
+    tensors::Adapter adapter = tensors::load_adapter(own, manifest, recorded.name);
+    core::AdapterLayout layout(recorded.config, manifest, (folder / kRecordFile).string());
+    const auto name_of = [](const core::AdapterTensor& tensor) { return tensor.name; };
+    SPARITY_CHECK_INPUT(
+        std::ranges::equal(layout.tensors(), adapter.layout.tensors(), {}, name_of, name_of),
+        fmt::format("{}: expected the tensors of {}'s adapter '{}', found others", own.string(),
+                    (folder / kRecordFile).string(), recorded.name));
+    adapter.config = recorded.config;
+    adapter.layout = std::move(layout);
+    adapters.push_back(std::move(adapter));
   }
   return adapters;
 }

@@ -10,6 +10,12 @@
 
 namespace sparity::train {
 
+/// An adapter as the run was given it: PEFT's files say the same in other words.
+struct AdapterRecord {
+  std::string name;
+  core::AdapterConfig config;
+};
+
 /// What a checkpoint of a run says beside its tensors: `trainer.json`.
 struct RunRecord {
   std::int64_t step = 0;
@@ -17,7 +23,7 @@ struct RunRecord {
   std::string data_sha256;    // of the token file
   std::string frozen_sha256;  // of the frozen parameters
   std::int64_t threads = 0;
-  std::vector<std::string> adapters;  // names; empty where parameters train
+  std::vector<AdapterRecord> adapters;  // empty where parameters train
 };
 
 /// Writes `out`/step-N: `config.json`, `model.safetensors` (or shards), `optimizer.safetensors` and

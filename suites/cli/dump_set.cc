@@ -176,6 +176,7 @@ void check_identity(const CompareOptions& options, DumpSet& set) {
   }
   check_key("config_hash", config, dumps, set);
   check_key("inputs_hash", inputs, dumps, set);
+  check_key("adapters_hash", std::nullopt, dumps, set);
   check_key("attention", std::nullopt, dumps, set);
   if (set.baseline && set.dtype == core::Dtype::kBF16) {
     check_key("recipe", std::nullopt, {&set.candidate, &*set.baseline}, set);

@@ -118,11 +118,13 @@ std::vector<double> timed(const RunOptions& options, double first, RunPass pass)
 std::map<std::string, std::string> metadata_of(const RunOptions& options,
                                                const core::ModelConfig& config,
                                                const tensors::Inputs& inputs,
+                                               const std::vector<tensors::Adapter>& adapters,
                                                const tensors::Recorder& recorder) {
   return {{"format", "pt"},
           {"sparity_version", std::string(kVersion)},
           {"config_hash", core::config_hash(config)},
           {"inputs_hash", tensors::inputs_hash(inputs)},
+          {"adapters_hash", tensors::adapters_hash(adapters)},
           {"impl", options.impl},
           {"dtype", std::string(core::to_string(options.dtype))},
           {"recipe", std::string(core::to_string(options.recipe))},
@@ -265,7 +267,7 @@ core::ExitCode run(const RunOptions& options) {
   }
 
   std::map<std::string, std::string> metadata =
-      metadata_of(options, checkpoint.config, inputs, recorder);
+      metadata_of(options, checkpoint.config, inputs, adapters, recorder);
   nlohmann::json summary = computed.seconds;
   for (const auto& [name, loss] : losses_of(computed.run)) {
     summary[name] = loss.item().toDouble();

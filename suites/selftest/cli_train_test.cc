@@ -202,7 +202,7 @@ TEST_F(Train, ResumingRefusesAnotherRun) {
 TEST_F(Train, BadInputIsNamed) {
   refused("", "--stage: expected one of dense-warmup, sparse");
   refused("--stage nonsense", "expected one of dense-warmup, sparse");
-  refused("--stage dual-lora", "adapters, which are not there yet");
+  refused("--stage dual-lora", "expected two adapters");
   refused("--stage sparse --steps 0", "/steps: expected an integer from 1");
   refused("--stage sparse --kl-detach none", "/kl_detach: expected no such option but in stage");
   refused("--stage sparse --dtype bfloat16 --recipe hf", "recipe:");
