@@ -162,6 +162,7 @@ footer { padding-top: 1rem; padding-bottom: 2rem; color: var(--quiet); font-size
   .card { padding: .9rem; }
   .bar { width: 4.5rem; }
   tbody th { white-space: normal; min-width: 6.5rem; }
+  .name { display: block; min-width: 9rem; white-space: normal; overflow-wrap: anywhere; }
 }
 @media (prefers-reduced-motion: reduce) { html { scroll-behavior: auto; } }
 @media print {

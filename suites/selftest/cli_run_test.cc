@@ -37,7 +37,7 @@ void write_ids(const fs::path& path, const std::string& name, std::vector<std::i
 
 TEST(Cli, EveryCommandExplainsItselfWithAnExample) {
   for (const std::string command : {"check", "run", "train", "compare", "init", "inspect", "bench",
-                                    "report render", "selfcheck", "doctor"}) {
+                                    "report render", "report diff", "selfcheck", "doctor"}) {
     const Finished help = run_sparity(command + " --help");
     EXPECT_EQ(help.exit_code, 0) << command;
     EXPECT_THAT(help.out, HasSubstr("Example:\n  sparity ")) << command;
