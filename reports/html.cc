@@ -20,7 +20,7 @@ struct Section {
   std::string html;
 };
 
-constexpr std::size_t kSections = 9;
+constexpr std::size_t kSections = 11;
 
 std::string navigation(const std::array<Section, kSections>& sections) {
   std::string out = "<nav aria-label=\"Sections\"><ul>";
@@ -52,6 +52,8 @@ std::string html_page(const Report& report) {
       {"choices", "Choices", choices_section(page)},
       {"gradients", "Gradients", gradients_section(page)},
       {"paths", "Gradient paths", paths_section(page)},
+      {"curves", "Loss curves", curves_section(page)},
+      {"kl-readings", "KL reductions", kl_readings_section(page)},
       {"exercised", "Exercised", exercised_section(page)},
       {"cases", "Cases", cases_section(page)},
       {"provenance", "Provenance", provenance_section(page)},

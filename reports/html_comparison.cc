@@ -1,6 +1,6 @@
 #include "reports/heat_map.h"
 #include "reports/html_sections.h"
-#include "reports/log_plot.h"
+#include "reports/line_plot.h"
 #include "reports/text.h"
 
 #include <fmt/format.h>
@@ -92,15 +92,15 @@ std::string magnitudes_html(const judge::Comparison& comparison, const std::stri
   if (comparison.buckets.empty()) {
     return {};
   }
-  LogPlot plot;
+  LinePlot plot;
   plot.id = id + "-magnitude";
   plot.title = "Error against magnitude of " + shortened(comparison.tensor);
   plot.description =
       "For elements of each magnitude of the truth: root mean square and largest error of the "
       "candidate, and root mean square error of the baseline. The table below has the figures.";
-  LogSeries candidate{"candidate, rms", "candidate", {}};
-  LogSeries baseline{"baseline, rms", "baseline", {}};
-  LogSeries largest{"candidate, largest", "worst", {}};
+  LineSeries candidate{"candidate, rms", "candidate", {}};
+  LineSeries baseline{"baseline, rms", "baseline", {}};
+  LineSeries largest{"candidate, largest", "worst", {}};
   Table table("Errors by magnitude of " + shortened(comparison.tensor),
               {{"|truth| from"},
                {"to", Table::Align::kNumber},
@@ -120,7 +120,7 @@ std::string magnitudes_html(const judge::Comparison& comparison, const std::stri
                number_html(bucket.max_candidate)});
   }
   plot.series = {baseline, candidate, largest};
-  return "<h5>Error against magnitude of the truth</h5>\n" + log_plot_html(plot) +
+  return "<h5>Error against magnitude of the truth</h5>\n" + line_plot_html(plot) +
          details_html("Magnitudes, as a table", table.html());
 }
 

@@ -199,6 +199,12 @@ std::string failures_section(const Page& page) {
   if (!folded.empty()) {
     cards += fmt::format("<h3>{} more, without plots</h3>\n", cases - kCardsWithEvidence) + folded;
   }
+  if (const std::int64_t left_out = page.report.error_maps_left_out; left_out > 0) {
+    cards += fmt::format(
+        "<p class=\"quiet\">Maps of the error were left out for {} that failed too: a report keeps "
+        "those of the first and the worst. A run's results.jsonl has them all.</p>\n",
+        counted(left_out, "comparison"));
+  }
   if (!unreached.empty()) {
     cards += "<h3>Not reached</h3>\n<ul class=\"plain\">" + unreached + "</ul>\n";
   }

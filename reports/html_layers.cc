@@ -1,5 +1,5 @@
 #include "reports/html_sections.h"
-#include "reports/log_plot.h"
+#include "reports/line_plot.h"
 #include "reports/text.h"
 #include "suites/judge/outcome.h"
 
@@ -46,9 +46,9 @@ std::optional<std::size_t> first_bug(const judge::CaseRecord& record) {
              : std::optional(static_cast<std::size_t>(found - record.trace.begin()));
 }
 
-LogSeries series(std::string name, std::string style, const std::vector<TracePoint>& trace,
-                 double TracePoint::*member) {
-  LogSeries out{std::move(name), std::move(style), {}};
+LineSeries series(std::string name, std::string style, const std::vector<TracePoint>& trace,
+                  double TracePoint::*member) {
+  LineSeries out{std::move(name), std::move(style), {}};
   std::ranges::transform(trace, std::back_inserter(out.values),
                          [=](const TracePoint& point) { return point.*member; });
   return out;
@@ -94,7 +94,7 @@ std::string trace_table(const judge::CaseRecord& record) {
 }  // namespace
 
 std::string trace_html(const judge::CaseRecord& record, const std::string& id) {
-  LogPlot local;
+  LinePlot local;
   local.id = id + "-local";
   local.title = "Local headroom along " + shortened(record.name);
   local.description =
@@ -104,7 +104,7 @@ std::string trace_html(const judge::CaseRecord& record, const std::string& id) {
   local.ticks = ticks_of(record.trace);
   local.limit = 1;
   local.marked = first_bug(record);
-  LogPlot free = local;
+  LinePlot free = local;
   local.series = {series("local headroom, true inputs", "candidate", record.trace,
                          &TracePoint::local_headroom)};
   free.id = id + "-free";
@@ -119,10 +119,10 @@ std::string trace_html(const judge::CaseRecord& record, const std::string& id) {
                  series("candidate, free run", "candidate", record.trace, &TracePoint::free_error)};
   return "<figure>\n<figcaption>Local headroom: is this tensor right when its inputs are? Above 1 "
          "it is not.</figcaption>\n" +
-         log_plot_html(local) +
+         line_plot_html(local) +
          "</figure>\n<figure>\n<figcaption>Relative RMS error of the free run: what reached this "
          "tensor.</figcaption>\n" +
-         log_plot_html(free) + "</figure>\n" +
+         line_plot_html(free) + "</figure>\n" +
          details_html(
              fmt::format("{}, as a table",
                          counted(static_cast<std::int64_t>(record.trace.size()), "traced tensor")),

@@ -152,6 +152,11 @@ std::string number_html(double value) {
   return fmt::format(R"(<data value="{:.17g}">{}</data>)", value, number(value));
 }
 
+std::string precise_html(double value) {
+  return std::isfinite(value) ? fmt::format(R"(<data value="{0:.17g}">{0:.9g}</data>)", value)
+                              : number_html(value);
+}
+
 std::string headroom_html(double headroom) {
   // The mark stands at 70 %; four decades fill the rest.
   const bool over = !(headroom <= 1);

@@ -48,6 +48,8 @@ std::string status_shapes();
 
 /// A number as text within <data value="…">, so that no digit is lost.
 std::string number_html(double value);
+/// The same with nine significant digits, for numbers that stand beside each other.
+std::string precise_html(double value);
 /// A headroom as number and bar: linear up to the mark at 1, logarithmic beyond.
 std::string headroom_html(double headroom);
 

@@ -27,6 +27,10 @@ std::string choices_section(const Page& page);
 std::string gradients_section(const Page& page);
 /// The gradient-path grid: which term of the loss reaches which parameters, expected and found.
 std::string paths_section(const Page& page);
+/// Losses along training runs, as truth, baseline and candidate had them.
+std::string curves_section(const Page& page);
+/// The KL loss under each of its options, and how close each came to what is allowed.
+std::string kl_readings_section(const Page& page);
 /// What the run claims to exercise, and whether it did.
 std::string exercised_section(const Page& page);
 /// Every case, folded by suite run, with links that stay; skips and their reasons.

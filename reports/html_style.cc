@@ -133,6 +133,7 @@ figcaption, .legend { font-size: .82rem; color: var(--quiet); }
 .series path { fill: none; stroke: currentColor; stroke-width: 1.6; stroke-linejoin: round; }
 .series circle { fill: currentColor; stroke: var(--card); stroke-width: .6; }
 .candidate { color: var(--candidate); } .baseline { color: var(--baseline); }
+.truth { color: var(--ink); } .series.truth path { stroke-width: 6; opacity: .25; }
 .predicted { color: var(--predicted); } .worst { color: var(--candidate); }
 .baseline path { stroke-dasharray: 6 3; } .predicted path { stroke-dasharray: 2 2.5; }
 .worst path { stroke-dasharray: 1.5 3; }

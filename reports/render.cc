@@ -1,5 +1,6 @@
 #include "reports/render.h"
 
+#include "reports/error_maps.h"
 #include "reports/html.h"
 #include "reports/html_performance.h"
 #include "reports/junit.h"
@@ -24,8 +25,10 @@ Rendered render(const std::filesystem::path& report_json) {
 }
 
 Rendered write_all(const Report& report, const std::filesystem::path& folder) {
-  write_report(report, folder / "report.json");
-  return render(report, folder);
+  // The page shows what the file holds, or rendering the file again would give another one.
+  const Report kept = with_few_error_maps(report);
+  write_report(kept, folder / "report.json");
+  return render(kept, folder);
 }
 
 std::filesystem::path render_performance(const std::vector<std::filesystem::path>& files) {

@@ -19,9 +19,9 @@ Rendered render(const Report& report, const std::filesystem::path& folder);
 /// Reads a report.json and renders it into the folder that it lies in.
 Rendered render(const std::filesystem::path& report_json);
 
-/// Writes report.json, then its renderings, into `folder`, which must exist. A process killed
-/// between two of them leaves each file whole, old or new; report.json is never older than the
-/// others.
+/// Writes report.json, with few error maps (error_maps.h), then its renderings, into `folder`,
+/// which must exist. A process killed between two of them leaves each file whole, old or new;
+/// report.json is never older than the others.
 Rendered write_all(const Report& report, const std::filesystem::path& folder);
 
 /// Reads files of performance figures, at most one of each kind (performance_json.h), and writes

@@ -2,6 +2,7 @@
 
 #include "suites/judge/record.h"
 
+#include <array>
 #include <compare>
 #include <cstdint>
 #include <string>
@@ -11,9 +12,10 @@
 namespace sparity::reports {
 
 /// Of report.json.
-inline constexpr std::string_view kReportSchemaVersion = "1.1";
-/// The one before, which a reader accepts too: its cases have no gradient paths.
-inline constexpr std::string_view kReportSchemaBefore = "1.0";
+inline constexpr std::string_view kReportSchemaVersion = "1.2";
+/// Those before, which a reader accepts too: neither has `error_maps_left_out`, their cases have no
+/// loss curves and KL readings, and those of 1.0 no gradient paths either.
+inline constexpr std::array<std::string_view, 2> kReportSchemasBefore = {"1.0", "1.1"};
 
 /// What one process runs: a suite in one dtype on one device.
 struct SuiteId {
@@ -89,7 +91,8 @@ struct Report {
   std::vector<judge::CaseRecord> cases;
   std::vector<Skipped> skipped;
   std::vector<KnownMistake> known_mistakes;
-  std::int64_t resumed_cases = 0;  // of `cases`, taken over from an earlier journal
+  std::int64_t resumed_cases = 0;        // of `cases`, taken over from an earlier journal
+  std::int64_t error_maps_left_out = 0;  // of comparisons that failed; the journal has them
 };
 
 }  // namespace sparity::reports

@@ -130,7 +130,8 @@ Json to_json(const Report& report) {
               {"skipped", array_of(report.skipped)},
               {"known_mistakes", array_of(report.known_mistakes)},
               {"waivers", Json::array()},
-              {"resumed_cases", report.resumed_cases}};
+              {"resumed_cases", report.resumed_cases},
+              {"error_maps_left_out", report.error_maps_left_out}};
   out.update(to_json(assess(report)));
   return out;
 }

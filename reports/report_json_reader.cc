@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <limits>
@@ -223,7 +224,9 @@ Report report_from_json(const Json& document, const std::string& source) {
   Members members(document, source, "");
   Report report;
   const std::string version = members.text("schema_version");
-  SPARITY_CHECK_INPUT(version == kReportSchemaVersion || version == kReportSchemaBefore,
+  const bool is_before =
+      std::ranges::find(kReportSchemasBefore, version) != kReportSchemasBefore.end();
+  SPARITY_CHECK_INPUT(is_before || version == kReportSchemaVersion,
                       fmt::format("{}: /schema_version: expected \"{}\", found {}", source,
                                   kReportSchemaVersion, core::quote(version)));
   report.tool_version = members.text("tool_version");
@@ -246,6 +249,7 @@ Report report_from_json(const Json& document, const std::string& source) {
   report.skipped = members.list("skipped", reading(read_skipped));
   report.known_mistakes = members.list("known_mistakes", reading(read_mistake));
   report.resumed_cases = members.count("resumed_cases");
+  report.error_maps_left_out = is_before ? 0 : members.count("error_maps_left_out");
   refuse_duplicates(report, members);
   check_derived(report, members);
   members.no_more();

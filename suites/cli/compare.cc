@@ -1,4 +1,5 @@
 #include "reports/assessment.h"
+#include "reports/error_maps.h"
 #include "reports/render.h"
 #include "reports/report_json.h"
 #include "reports/summary.h"
@@ -79,7 +80,7 @@ void print_not_exercised(const reports::Report& report) {
 
 core::ExitCode run(const CompareOptions& options) {
   check_out(options);
-  const reports::Report report = report_of(compare_dumps(options));
+  const reports::Report report = reports::with_few_error_maps(report_of(compare_dumps(options)));
   const reports::Assessment assessment = reports::assess(report);
   if (options.baseline.empty()) {
     fmt::print(stderr,

@@ -135,6 +135,26 @@ struct GradientPath {
   bool holds() const;  // every parameter agrees, and there is at least one
 };
 
+/// One loss over the steps of a training run, as each side went its own way from the same weights.
+struct LossCurve {
+  std::string title;                // "KL loss, stage joint"
+  std::vector<std::int64_t> steps;  // rising
+  std::vector<double> truth;        // one value for each step, and so the other two
+  std::vector<double> baseline;
+  std::vector<double> candidate;
+};
+
+/// The value that the KL loss takes under one choice of its options (core/objective.h).
+struct KlReading {
+  std::string reduction;  // "mean_rows_layers"
+  std::string target;     // "renormalised"
+  std::string support;    // "valid"
+  double truth = 0;
+  double baseline = 0;
+  double candidate = 0;
+  std::string tensor;  // of the comparison in the same record that judges it
+};
+
 /// Something that a run claims to exercise, and whether it did.
 struct Condition {
   std::string name;  // "index_topk < sequence length"
@@ -162,6 +182,8 @@ struct CaseRecord {
   std::vector<SelectionSummary> selections;
   std::vector<TracePoint> trace;
   std::vector<GradientPath> paths;
+  std::vector<LossCurve> curves;
+  std::vector<KlReading> kl_readings;
   std::vector<Condition> conditions;
 };
 

@@ -62,12 +62,16 @@ json to_json(const MagnitudeBucket& bucket) {
           {"max_candidate", number(bucket.max_candidate)}};
 }
 
-json to_json(const ErrorMap& map) {
-  json cells = json::array();
-  for (const double cell : map.cells) {
-    cells.push_back(number(cell));
+json numbers(const std::vector<double>& values) {
+  json array = json::array();
+  for (const double value : values) {
+    array.push_back(number(value));
   }
-  return {{"rows", map.rows}, {"columns", map.columns}, {"cells", std::move(cells)}};
+  return array;
+}
+
+json to_json(const ErrorMap& map) {
+  return {{"rows", map.rows}, {"columns", map.columns}, {"cells", numbers(map.cells)}};
 }
 
 template <typename Item>
@@ -129,6 +133,24 @@ json to_json(const GradientPath& path) {
           {"agreeing", path.agreeing}};
 }
 
+json to_json(const LossCurve& curve) {
+  return {{"title", curve.title},
+          {"steps", curve.steps},
+          {"truth", numbers(curve.truth)},
+          {"baseline", numbers(curve.baseline)},
+          {"candidate", numbers(curve.candidate)}};
+}
+
+json to_json(const KlReading& reading) {
+  return {{"reduction", reading.reduction},
+          {"target", reading.target},
+          {"support", reading.support},
+          {"truth", number(reading.truth)},
+          {"baseline", number(reading.baseline)},
+          {"candidate", number(reading.candidate)},
+          {"tensor", reading.tensor}};
+}
+
 json to_json(const Condition& condition) {
   return {{"name", condition.name},
           {"exercised", condition.exercised},
@@ -155,6 +177,8 @@ json to_json(const CaseRecord& record) {
           {"selections", array_of(record.selections)},
           {"trace", array_of(record.trace)},
           {"paths", array_of(record.paths)},
+          {"curves", array_of(record.curves)},
+          {"kl_readings", array_of(record.kl_readings)},
           {"conditions", array_of(record.conditions)}};
 }
 

@@ -7,10 +7,13 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace sparity::judge {
@@ -73,11 +76,11 @@ MagnitudeBucket read_bucket(const json& object, const std::string& source,
   return bucket;
 }
 
-double read_cell(const json& value, const std::string& source, const std::string& pointer) {
-  const std::optional<double> cell = as_number(value);
-  SPARITY_CHECK_INPUT(cell.has_value(), fmt::format("{}: {}: expected a number, found {}", source,
-                                                    pointer, value.type_name()));
-  return *cell;
+double read_number(const json& value, const std::string& source, const std::string& pointer) {
+  const std::optional<double> found = as_number(value);
+  SPARITY_CHECK_INPUT(found.has_value(), fmt::format("{}: {}: expected a number, found {}", source,
+                                                     pointer, value.type_name()));
+  return *found;
 }
 
 std::optional<ErrorMap> read_map(const json& object, const std::string& source,
@@ -88,7 +91,7 @@ std::optional<ErrorMap> read_map(const json& object, const std::string& source,
   JsonMembers members(object, source, pointer);
   ErrorMap map{.rows = members.integer("rows"),
                .columns = members.integer("columns"),
-               .cells = members.items("cells", read_cell)};
+               .cells = members.items("cells", read_number)};
   constexpr std::int64_t kMost = 64;
   const bool bounded =
       map.rows >= 0 && map.columns >= 0 && map.rows <= kMost && map.columns <= kMost;
@@ -190,6 +193,51 @@ GradientPath read_path(const json& object, const std::string& source, const std:
   return path;
 }
 
+LossCurve read_curve(const json& object, const std::string& source, const std::string& pointer) {
+  JsonMembers members(object, source, pointer);
+  LossCurve curve{.title = members.text("title"),
+                  .steps = members.integers("steps"),
+                  .truth = members.items("truth", read_number),
+                  .baseline = members.items("baseline", read_number),
+                  .candidate = members.items("candidate", read_number)};
+  if (std::ranges::adjacent_find(curve.steps, std::greater_equal()) != curve.steps.end()) {
+    members.fail("steps", "rising numbers", "one that is not above the one before");
+  }
+  for (const auto& [key, side] :
+       {std::pair{"truth", &curve.truth}, std::pair{"baseline", &curve.baseline},
+        std::pair{"candidate", &curve.candidate}}) {
+    if (side->size() != curve.steps.size()) {
+      members.fail(key, fmt::format("{} values, as there are steps", curve.steps.size()),
+                   std::to_string(side->size()));
+    }
+  }
+  members.finish();
+  return curve;
+}
+
+KlReading read_reading(const json& object, const std::string& source, const std::string& pointer) {
+  JsonMembers members(object, source, pointer);
+  KlReading reading{.reduction = members.text("reduction"),
+                    .target = members.text("target"),
+                    .support = members.text("support"),
+                    .truth = members.number("truth"),
+                    .baseline = members.number("baseline"),
+                    .candidate = members.number("candidate"),
+                    .tensor = members.text("tensor")};
+  members.finish();
+  return reading;
+}
+
+/// What a reading says is judged must be.
+void check_readings(const CaseRecord& record, const JsonMembers& members) {
+  for (const KlReading& reading : record.kl_readings) {
+    if (std::ranges::find(record.comparisons, reading.tensor, &Comparison::tensor) ==
+        record.comparisons.end()) {
+      members.fail("kl_readings", "the tensor of a comparison of this record", reading.tensor);
+    }
+  }
+}
+
 Condition read_condition(const json& object, const std::string& source,
                          const std::string& pointer) {
   JsonMembers members(object, source, pointer);
@@ -206,7 +254,9 @@ Condition read_condition(const json& object, const std::string& source,
 CaseRecord case_record_from_json(const json& document, const std::string& source) {
   JsonMembers members(document, source, "");
   const std::string version = members.text("schema_version");
-  if (version != kRecordSchemaVersion && version != kRecordSchemaBefore) {
+  const bool is_10 = version == kRecordSchema10;
+  const bool is_11 = version == kRecordSchema11;
+  if (version != kRecordSchemaVersion && !is_11 && !is_10) {
     members.fail("schema_version", kRecordSchemaVersion, version);
   }
   CaseRecord record;
@@ -226,8 +276,13 @@ CaseRecord case_record_from_json(const json& document, const std::string& source
   record.comparisons = members.items("comparisons", read_comparison);
   record.selections = members.items("selections", read_selection);
   record.trace = members.items("trace", read_point);
-  if (version != kRecordSchemaBefore) {
+  if (!is_10) {
     record.paths = members.items("paths", read_path);
+  }
+  if (!is_10 && !is_11) {
+    record.curves = members.items("curves", read_curve);
+    record.kl_readings = members.items("kl_readings", read_reading);
+    check_readings(record, members);
   }
   record.conditions = members.items("conditions", read_condition);
   members.finish();

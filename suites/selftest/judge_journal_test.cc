@@ -52,6 +52,9 @@ CaseRecord full_record() {
                           .local_headroom = std::numeric_limits<double>::infinity(),
                           .divergence = DivergenceClass::kBug});
   record.paths.push_back({"LM loss", "head", {.non_zero = 2}, {.zero = 1, .non_zero = 1}, 1});
+  record.curves.push_back({"LM loss", {1, 2}, {3, 2.5}, {3, 2.5}, {3, std::nan("")}});
+  record.kl_readings.push_back(
+      {"sum", "selected", "valid", 0.1, 0.2, HUGE_VAL, record.comparisons[0].tensor});
   record.conditions.push_back({.name = "YaRN live", .exercised = true, .detail = "53 > 24"});
   settle(record);
   return record;
@@ -125,16 +128,28 @@ TEST(RecordJson, EveryMissingUnknownOrForgedFieldIsRefused) {
   EXPECT_TRUE(refused([](json& bad) { bad["paths"][0]["agreeing"] = 3; }));
   EXPECT_TRUE(refused([](json& bad) { bad["paths"][0]["found"]["none"] = 1; }));
   EXPECT_TRUE(refused([](json& bad) { bad["paths"][0]["found"]["zero"] = -1; }));
+  EXPECT_TRUE(refused([](json& bad) { bad["curves"][0]["steps"] = {2, 2}; }));
+  EXPECT_TRUE(refused([](json& bad) { bad["curves"][0]["steps"] = {1, 2, 3}; }));
+  EXPECT_TRUE(refused([](json& bad) { bad["curves"][0]["baseline"] = {1}; }));
+  EXPECT_TRUE(refused([](json& bad) { bad["curves"][0]["candidate"][0] = "soon"; }));
+  EXPECT_TRUE(refused([](json& bad) { bad["kl_readings"][0]["tensor"] = "another"; }));
   EXPECT_FALSE(refused([](json&) {}));
 }
 
-TEST(RecordJson, OfTheVersionBeforeIsReadWithoutPaths) {
+TEST(RecordJson, OfTheVersionsBeforeIsReadWithoutWhatTheyLack) {
   json before = to_json(full_record());
+  before["schema_version"] = "1.1";
+  EXPECT_THROW(case_record_from_json(before, "test"), core::Error);
+  before.erase("curves");
+  EXPECT_THROW(case_record_from_json(before, "test"), core::Error);
+  before.erase("kl_readings");
+  EXPECT_EQ(case_record_from_json(before, "test").paths.size(), 1U);
   before["schema_version"] = "1.0";
   EXPECT_THROW(case_record_from_json(before, "test"), core::Error);
   before.erase("paths");
   const CaseRecord record = case_record_from_json(before, "test");
   EXPECT_TRUE(record.paths.empty());
+  EXPECT_TRUE(record.curves.empty());
   EXPECT_EQ(record.conditions.size(), 1U);
 }
 

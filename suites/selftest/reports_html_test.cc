@@ -10,9 +10,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <iterator>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <set>
 #include <string>
 #include <string_view>
@@ -131,6 +133,12 @@ TEST(ReportHtml, DegenerateFiguresBreakNoChart) {
       comparison.shape = {};
       record.trace.assign(
           points, {"layers.0", value, value, value, value, judge::DivergenceClass::kUnexplained});
+      record.curves[0].steps.resize(points);
+      std::iota(record.curves[0].steps.begin(), record.curves[0].steps.end(), 1);
+      record.curves[0].truth.assign(points, value);
+      record.curves[0].baseline.assign(points, -value);
+      record.curves[0].candidate.assign(points, value / 2);
+      record.kl_readings[0].candidate = value;
       record.selections[0].worst_margin = value;
       record.selections[0].allowed_margin = value;
       record.seconds = value;
@@ -171,11 +179,36 @@ TEST(ReportHtml, ChoicesOfOneTensorAreSummedAndTheWorstMarginKept) {
 
 TEST(ReportHtml, EveryChartHasATableTwin) {
   const Markup markup = scan_markup(html_page(failing_report()));
-  EXPECT_EQ(std::ranges::count(markup.attributes, "role=img"), 4);
-  for (const char* twin :
-       {"Magnitudes, as a table", "2 traced tensors, as a table", "Blocks over the limit"}) {
+  EXPECT_EQ(std::ranges::count(markup.attributes, "role=img"), 6);
+  for (const char* twin : {"Magnitudes, as a table", "2 traced tensors, as a table",
+                           "3 steps, as a table", "Blocks over the limit"}) {
     EXPECT_TRUE(contains(markup.text, twin)) << twin;
   }
+}
+
+TEST(ReportHtml, CurvesShowEveryLossAndReadingsEveryOption) {
+  Report report = failing_report();
+  report.cases.back().curves.push_back(report.cases.back().curves[0]);
+  report.cases.back().curves.back().title = "KL loss";
+  const std::string page = html_page(report);
+  const std::string text = expect_sound(page).text;
+  for (const char* shown : {"Loss curves", "LM loss", "KL loss", "step 3: candidate 4.25",
+                            "step 3: |candidate − truth| 1.25", "KL reductions", "4200"}) {
+    EXPECT_TRUE(contains(text, shown)) << shown;
+  }
+  // Linear: three equal steps of truth are three equal heights.
+  const std::size_t at = page.find("series truth\"><path d=\"M",
+                                   page.find("role=\"img\"", page.find("id=\"curves\"")));
+  ASSERT_NE(at, std::string::npos);
+  double x[3];
+  double y[3];
+  ASSERT_EQ(std::sscanf(page.c_str() + at, "series truth\"><path d=\"M%lf %lfL%lf %lfL%lf %lf",
+                        &x[0], &y[0], &x[1], &y[1], &x[2], &y[2]),
+            6);
+  EXPECT_NEAR(y[1] - y[0], y[2] - y[1], 0.2);
+  EXPECT_GT(y[2], y[0]);
+  EXPECT_FALSE(contains(html_page(passing_report()), "id=\"curves\""));
+  EXPECT_FALSE(contains(html_page(passing_report()), "id=\"kl-readings\""));
 }
 
 TEST(ReportHtml, LinksToACaseStayWhenOthersComeAndGo) {

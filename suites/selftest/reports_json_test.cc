@@ -20,7 +20,7 @@ using selftest::failing_report;
 
 const json& schema() {
   static const json kSchema = core::read_json(
-      std::filesystem::path(SPARITY_SOURCE_DIR) / "reports/schema/report-1.1.schema.json",
+      std::filesystem::path(SPARITY_SOURCE_DIR) / "reports/schema/report-1.2.schema.json",
       {.max_depth = 16});
   return kSchema;
 }
@@ -177,21 +177,31 @@ TEST(ReportJson, OtherVersionsUnknownVerdictsAndWaiversAreRefused) {
   }
 }
 
-TEST(ReportJson, OfTheVersionBeforeIsReadAndRenderedAgain) {
-  json before = small_document();
-  before["schema_version"] = "1.0";
-  for (json& record : before["cases"]) {
-    record["schema_version"] = "1.0";
-    record.erase("paths");
+TEST(ReportJson, OfTheVersionsBeforeAreReadAndRenderedAgain) {
+  for (const std::string version : {"1.0", "1.1"}) {
+    json before = small_document();
+    before["schema_version"] = version;
+    before.erase("error_maps_left_out");
+    for (json& record : before["cases"]) {
+      record["schema_version"] = version;
+      record.erase("curves");
+      record.erase("kl_readings");
+      if (version == "1.0") {
+        record.erase("paths");
+      }
+    }
+    const json old_schema =
+        core::read_json(std::filesystem::path(SPARITY_SOURCE_DIR) /
+                            ("reports/schema/report-" + version + ".schema.json"),
+                        {.max_depth = 16});
+    EXPECT_TRUE(schema_violations(old_schema, before).empty());
+    EXPECT_FALSE(valid(before));
+    const json now = to_json(report_from_json(before, "report.json"));
+    EXPECT_TRUE(valid(now));
+    EXPECT_EQ(now.at("schema_version"), "1.2");
+    before["error_maps_left_out"] = 0;
+    EXPECT_TRUE(read_refuses(before));
   }
-  const json old_schema = core::read_json(
-      std::filesystem::path(SPARITY_SOURCE_DIR) / "reports/schema/report-1.0.schema.json",
-      {.max_depth = 16});
-  EXPECT_TRUE(schema_violations(old_schema, before).empty());
-  EXPECT_FALSE(valid(before));
-  const json now = to_json(report_from_json(before, "report.json"));
-  EXPECT_TRUE(valid(now));
-  EXPECT_EQ(now.at("schema_version"), "1.1");
 }
 
 TEST(ReportJson, SuiteListedTwiceIsRefused) {

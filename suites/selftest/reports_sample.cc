@@ -88,6 +88,9 @@ Report failing_report() {
       {"LM loss", "head", {.non_zero = 1}, {.non_zero = 1}, 1},
       {"LM loss", "routed experts", {.zero = 3, .non_zero = 33}, {.zero = 4, .non_zero = 32}, 35},
       {"LM loss", "indexer projections", {.none = 12}, {.none = 12}, 12}};
+  record.curves = {{"LM loss", {1, 2, 3}, {5, 4, 3}, {5, 4, 3.01}, {5, 4.5, 4.25}}};
+  record.kl_readings = {
+      {"sum", "selected", "valid", 0.5, 0.5, 0.25, "layers.1.self_attn.indexer.q"}};
   record.conditions = {{"index_topk < sequence length", true, true, "12 < 53"},
                        {"padded rows", false, false, "none"}};
   record.verdict = judge::Verdict::kHarnessFault;
@@ -145,6 +148,15 @@ Report report_made_of(const std::string& text) {
     for (judge::GradientPath& path : record.paths) {
       path.loss = text;
       path.group = text;
+    }
+    for (judge::LossCurve& curve : record.curves) {
+      curve.title = text;
+    }
+    for (judge::KlReading& reading : record.kl_readings) {
+      for (std::string* member :
+           {&reading.reduction, &reading.target, &reading.support, &reading.tensor}) {
+        *member = text;
+      }
     }
     for (judge::Condition& condition : record.conditions) {
       condition.name = text;

@@ -20,7 +20,8 @@ judge::CaseRecord sample_case(const reports::SuiteId& id, const std::string& nam
 reports::Report passing_report();
 
 /// The same with indexer/bfloat16's second case diverging at layers.1.self_attn.indexer.q, a trace,
-/// a selection with a flip, gradient paths of which one is not as expected, a condition that was
+/// a selection with a flip, gradient paths of which one is not as expected, a loss curve,
+/// a reading of the KL loss, a condition that was
 /// not exercised and did not have to be, a skipped suite, and a known mistake whose place is
 /// "indexer.q".
 reports::Report failing_report();

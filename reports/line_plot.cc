@@ -1,4 +1,4 @@
-#include "reports/log_plot.h"
+#include "reports/line_plot.h"
 
 #include "reports/text.h"
 
@@ -30,32 +30,54 @@ std::string power_of_ten(int exponent) {
   return out;
 }
 
-bool has_logarithm(double value) { return std::isfinite(value) && value > 0; }
+/// The distance of lines across that cuts `span` into 3 to 8 parts: 1, 2 or 5 times a power of ten;
+/// 0 for a span without one.
+double step_of(double span) {
+  const double part = span / 6;
+  if (!std::isnormal(part)) {
+    return 0;
+  }
+  const double power = std::pow(10, std::floor(std::log10(part)));
+  const double digits = part / power;
+  return power * (digits < 1.5 ? 1 : digits < 3.5 ? 2 : digits < 7.5 ? 5 : 10);
+}
 
 /// Where values and places lie in the picture.
 class Axes {
  public:
-  explicit Axes(const LogPlot& plot) : places_(plot.places.size()) {
+  explicit Axes(const LinePlot& plot)
+      : places_(plot.places.size()), linear_(plot.scale == Scale::kLinear) {
     double least = HUGE_VAL;
-    double most = 0;
+    double most = -HUGE_VAL;
     const auto include = [&](double value) {
-      if (has_logarithm(value)) {
+      if (on_axis(value)) {
         least = std::min(least, value);
         most = std::max(most, value);
       } else {
         (value == 0 ? zeros_ : odd_) = true;
       }
     };
-    for (const LogSeries& series : plot.series) {
+    for (const LineSeries& series : plot.series) {
       std::ranges::for_each(series.values, include);
     }
     if (plot.limit) {
       include(*plot.limit);
     }
-    empty_ = most == 0;
-    low_ = empty_ ? -1 : static_cast<int>(std::floor(std::log10(least)));
-    high_ = empty_ ? 0 : std::max(static_cast<int>(std::ceil(std::log10(most))), low_ + 1);
+    empty_ = most < least;
+    if (empty_) {
+      return;
+    }
+    if (linear_) {
+      span_linearly(least, most);
+    } else {
+      low_ = std::floor(std::log10(least));
+      high_ = std::max(std::ceil(std::log10(most)), low_ + 1);
+      step_ = std::max(1, (static_cast<int>(high_ - low_) + 5) / 6);
+    }
   }
+
+  /// Whether the scale has a height for it.
+  bool on_axis(double value) const { return std::isfinite(value) && (linear_ || value > 0); }
 
   double x(std::size_t place) const {
     const double inner = kWidth - kLeft - kRight - 24;
@@ -66,28 +88,28 @@ class Axes {
   double top() const { return kTop + (odd_ ? kLane : 0); }
   double bottom() const { return kHeight - kBottom - (zeros_ ? kLane : 0); }
   double y(double value) const {
-    if (value == 0) {
-      return kHeight - kBottom - kLane / 2 + 2;
+    if (on_axis(value)) {
+      return height(linear_ ? value : std::log10(value));
     }
-    if (!has_logarithm(value)) {
-      return kTop + kLane / 2 - 2;
-    }
-    const double share = (std::log10(value) - low_) / (high_ - low_);
-    return bottom() - (bottom() - top()) * share;
+    return value == 0 ? kHeight - kBottom - kLane / 2 + 2 : kTop + kLane / 2 - 2;
   }
 
   std::string svg() const {
     std::string out;
-    const int step = std::max(1, (high_ - low_ + 5) / 6);
     const auto line = [&](double at, std::string_view text) {
       out += fmt::format(
           R"(<path class="grid" d="M{} {:.1f}H{}"/><text x="{}" y="{:.1f}" class="tick end">{}</text>)",
           kLeft, at, kWidth - kRight, kLeft - 6, at + 4, text);
     };
-    for (int exponent = low_; !empty_ && exponent <= high_; exponent += step) {
-      // Not through pow: 10^-320 is no normal number.
-      line(bottom() - (bottom() - top()) * (exponent - low_) / (high_ - low_),
-           power_of_ten(exponent));
+    for (int index = 0; !empty_ && index < kMostLines; ++index) {
+      // Not through pow where it is an exponent: 10^-320 is no normal number.
+      const double at = low_ + index * step_;
+      if (!(at <= high_ + step_ / 1000)) {
+        break;
+      }
+      // What is left of 0.3 − 3 · 0.1 is a zero.
+      const double shown = std::abs(at) < step_ / 1000 ? 0 : at;
+      line(height(at), linear_ ? fmt::format("{:.5g}", shown) : power_of_ten(static_cast<int>(at)));
     }
     if (zeros_) {
       line(y(0), "0");
@@ -99,22 +121,46 @@ class Axes {
   }
 
  private:
+  static constexpr int kMostLines = 20;
+
+  void span_linearly(double least, double most) {
+    step_ = step_of(most / 2 - least / 2) * 2;
+    if (!std::isnormal(step_)) {
+      step_ = std::isnormal(most) ? std::abs(most) / 4 : 1;
+    }
+    low_ = std::floor(least / step_) * step_;
+    high_ = std::max(std::ceil(most / step_) * step_, low_ + step_);
+    if (!std::isfinite(low_) || !std::isfinite(high_)) {
+      low_ = std::min(least, 0.0);
+      high_ = std::max(most, 0.0);
+    }
+  }
+
+  /// Of a value, or of its exponent.
+  double height(double at) const {
+    // Halves, or the distance of two large numbers is no number.
+    const double share = (at / 2 - low_ / 2) / (high_ / 2 - low_ / 2);
+    return bottom() - (bottom() - top()) * share;
+  }
+
   std::size_t places_;
+  bool linear_;
   bool zeros_ = false;
   bool odd_ = false;
   bool empty_ = false;
-  int low_ = 0;
-  int high_ = 1;
+  double low_ = 0;  // exponents where the scale is logarithmic, as the next two
+  double high_ = 1;
+  double step_ = 1;
 };
 
-std::string series_svg(const LogPlot& plot, const LogSeries& series, const Axes& axes) {
+std::string series_svg(const LinePlot& plot, const LineSeries& series, const Axes& axes) {
   constexpr std::size_t kMostWithMarkers = 120;
   std::string path;
   std::string markers;
   bool drawing = false;
   for (std::size_t place = 0; place < std::min(series.values.size(), plot.places.size()); ++place) {
     const double value = series.values[place];
-    const bool on_axis = has_logarithm(value);
+    const bool on_axis = axes.on_axis(value);
     if (on_axis) {
       path += fmt::format("{}{:.1f} {:.1f}", drawing ? "L" : "M", axes.x(place), axes.y(value));
     }
@@ -130,7 +176,7 @@ std::string series_svg(const LogPlot& plot, const LogSeries& series, const Axes&
                      path.empty() ? path : fmt::format(R"(<path d="{}"/>)", path), markers);
 }
 
-std::string ticks_svg(const LogPlot& plot, const Axes& axes) {
+std::string ticks_svg(const LinePlot& plot, const Axes& axes) {
   constexpr double kLeastDistance = 46;
   std::string out;
   double last = -kLeastDistance;
@@ -148,7 +194,7 @@ std::string ticks_svg(const LogPlot& plot, const Axes& axes) {
   return out;
 }
 
-std::string mark_svg(const LogPlot& plot, const Axes& axes) {
+std::string mark_svg(const LinePlot& plot, const Axes& axes) {
   if (!plot.marked || *plot.marked >= plot.places.size()) {
     return {};
   }
@@ -160,9 +206,9 @@ std::string mark_svg(const LogPlot& plot, const Axes& axes) {
       escaped(shortened(plot.places[*plot.marked], 60)));
 }
 
-std::string legend_html(const LogPlot& plot) {
+std::string legend_html(const LinePlot& plot) {
   std::string out = R"(<p class="legend">)";
-  for (const LogSeries& series : plot.series) {
+  for (const LineSeries& series : plot.series) {
     out += fmt::format(
         R"(<span><svg class="swatch" viewBox="0 0 28 10" aria-hidden="true"><g class="series {}"><path d="M1 5H27"/><circle cx="14" cy="5" r="2.6"/></g></svg>{}</span> )",
         series.style, escaped(series.name));
@@ -176,7 +222,7 @@ std::string legend_html(const LogPlot& plot) {
 
 }  // namespace
 
-std::string log_plot_html(const LogPlot& plot) {
+std::string line_plot_html(const LinePlot& plot) {
   const Axes axes(plot);
   std::string out = legend_html(plot);
   out += fmt::format(
@@ -188,11 +234,11 @@ std::string log_plot_html(const LogPlot& plot) {
                        kHeight / 2);
   } else {
     out += axes.svg() + ticks_svg(plot, axes);
-    if (plot.limit && has_logarithm(*plot.limit)) {
+    if (plot.limit && axes.on_axis(*plot.limit)) {
       out += fmt::format(R"(<path class="limit" d="M{} {:.1f}H{}"/>)", kLeft, axes.y(*plot.limit),
                          kWidth - kRight);
     }
-    for (const LogSeries& series : plot.series) {
+    for (const LineSeries& series : plot.series) {
       out += series_svg(plot, series, axes);
     }
     out += mark_svg(plot, axes);
