@@ -72,8 +72,7 @@ std::vector<tensors::Adapter> with_patterns(const SuiteContext& context) {
 /// Two on the same weights, and one more elsewhere.
 std::vector<tensors::Adapter> several(const SuiteContext& context) {
   core::AdapterConfig second = config_on({"o_proj", "kv_b_proj", "indexer.wq_b"});
-  second.r = 2;
-  second.lora_alpha = 3;
+  second.lora_alpha = 3;  // of the same rank, so that one could be taken for the other
   return {filled_adapter(context, config_on(attention_modules())),
           filled_adapter(context, second, "second"),
           filled_adapter(context, config_on({"lm_head"}), "third")};

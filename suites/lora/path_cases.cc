@@ -49,29 +49,10 @@ void judge_reach(const SuiteContext& bare, const std::string& loss, const Object
       record);
 }
 
-/// The adapters' losses, each beside the other, leave what each leaves alone, bit for bit.
+/// The same between adapters as between weights.
 void judge_disjoint(const SuiteContext& bare, judge::CaseRecord& record) {
-  if (training::skip_without_labels(bare, record)) {
-    return;
-  }
-  const SuiteContext context =
-      bare.with_adapters({filled_adapter(bare, config_on(every_module(bare)))});
-  const auto gradients = [&](const Objective& objective) {
-    return training::trace_objective(context, context.candidate(), AttentionMode::kSparse,
-                                     objective)
-        .run.parameters;
-  };
-  const auto both = gradients({.kl = core::KlOptions()});
-  auto alone = gradients({});
-  alone.merge(gradients({.lm = false, .kl = core::KlOptions()}));
-  record.comparisons.push_back(cases::claim_holds("gradients", both.size() == alone.size(),
-                                                  "of as many tensors as of each loss alone"));
-  for (const auto& [name, gradient] : alone) {
-    const auto own = both.find(name);
-    record.comparisons.push_back(
-        own == both.end() ? cases::claim_holds(name, false, "has a gradient beside the other loss")
-                          : cases::compare_bits(name, own->second, gradient));
-  }
+  training::judge_disjoint_losses(
+      bare.with_adapters({filled_adapter(bare, config_on(every_module(bare)))}), record);
 }
 
 Case reach_case(const std::string& name, const std::string& loss, const Objective& objective,

@@ -129,4 +129,25 @@ bool skip_without_labels(const SuiteContext& context, judge::CaseRecord& record)
   return true;
 }
 
+void judge_disjoint_losses(const SuiteContext& context, judge::CaseRecord& record) {
+  if (skip_without_labels(context, record)) {
+    return;
+  }
+  const auto gradients = [&](const Objective& objective) {
+    return trace_objective(context, context.candidate(), AttentionMode::kSparse, objective)
+        .run.parameters;
+  };
+  const auto both = gradients({.kl = core::KlOptions()});
+  auto alone = gradients({});
+  alone.merge(gradients({.lm = false, .kl = core::KlOptions()}));
+  record.comparisons.push_back(cases::claim_holds("gradients", both.size() == alone.size(),
+                                                  "as many as of each loss alone"));
+  for (const auto& [name, gradient] : alone) {
+    const auto own = both.find(name);
+    record.comparisons.push_back(
+        own == both.end() ? cases::claim_holds(name, false, "has a gradient beside the other loss")
+                          : cases::compare_bits(name, own->second, gradient));
+  }
+}
+
 }  // namespace sparity::suites::training

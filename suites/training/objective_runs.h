@@ -45,6 +45,10 @@ void judge_kl(const cases::SuiteContext& context, const cases::ObjectiveRun& can
 void judge_objective(const cases::SuiteContext& context, const ObjectiveSides& sides,
                      judge::CaseRecord& record);
 
+/// With both of the indexer's inputs cut, the LM and the KL loss have disjoint parameters: each
+/// one's gradients beside the other are those it leaves alone, bit for bit. Skips without labels.
+void judge_disjoint_losses(const cases::SuiteContext& context, judge::CaseRecord& record);
+
 /// Marks the record as skipped when an LM loss is wanted and the inputs have no labels.
 bool skip_without_labels(const cases::SuiteContext& context, judge::CaseRecord& record);
 

@@ -54,29 +54,6 @@ void judge_both(const SuiteContext& context, judge::CaseRecord& record) {
       record);
 }
 
-/// With both inputs cut, the two losses have disjoint parameters: each one's gradients beside the
-/// other are those it leaves alone, bit for bit.
-void judge_disjoint(const SuiteContext& context, judge::CaseRecord& record) {
-  if (skip_without_labels(context, record)) {
-    return;
-  }
-  const auto gradients = [&](const Objective& objective) {
-    return trace_objective(context, context.candidate(), AttentionMode::kSparse, objective)
-        .run.parameters;
-  };
-  const auto both = gradients({.kl = KlOptions()});
-  auto alone = gradients({});
-  alone.merge(gradients({.lm = false, .kl = KlOptions()}));
-  record.comparisons.push_back(cases::claim_holds("gradients", both.size() == alone.size(),
-                                                  "of as many parameters as of each loss alone"));
-  for (const auto& [name, gradient] : alone) {
-    const auto own = both.find(name);
-    record.comparisons.push_back(
-        own == both.end() ? cases::claim_holds(name, false, "has a gradient beside the other loss")
-                          : cases::compare_bits(name, own->second, gradient));
-  }
-}
-
 /// The KL loss of the last layer, where nothing of the layers above can hide behind it. Both inputs
 /// cut, it stays in the indexer; what the fork's `detach_indexer_input` leaves open: with the query
 /// latent cut alone it still goes through the hidden state; with nothing cut, through both.
@@ -125,7 +102,7 @@ std::vector<Case> path_cases() {
         }));
   }
   all.push_back(path_case("lm_and_kl_loss_each_reach_their_own", judge_both));
-  all.push_back(path_case("lm_and_kl_loss_do_not_touch_each_other", judge_disjoint));
+  all.push_back(path_case("lm_and_kl_loss_do_not_touch_each_other", judge_disjoint_losses));
   return all;
 }
 
