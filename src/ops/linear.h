@@ -40,7 +40,7 @@ at::Tensor effective_weight(const LinearWeight& weight);
 /// What arrives at a weight and its input, given dy [N, out] in A. Undefined where nothing wants
 /// it.
 struct LinearGradients {
-  at::Tensor x;                   // [N, in] in f32(A)
+  at::Tensor x;                   // [N, in] in A, or in f32(A) where pairs add to it
   std::vector<at::Tensor> terms;  // in the order of `terms_of`
 };
 

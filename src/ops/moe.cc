@@ -188,7 +188,7 @@ void expert_backward(const at::Tensor& x, const at::Tensor& weights, const at::T
   for (const LinearGradients* part : {&of_gate, &of_up, &down}) {
     own.insert(own.end(), part->terms.begin(), part->terms.end());
   }
-  gradients.pairs.index_copy_(0, pairs, of_gate.x.add_(of_up.x));
+  gradients.pairs.index_copy_(0, pairs, of_gate.x.to(dy.scalar_type()).add_(of_up.x));
 }
 
 /// Zeros for what an expert without tokens would give a gradient.
