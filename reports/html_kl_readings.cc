@@ -27,8 +27,7 @@ Table table_of(const SuiteId& suite) {
                                                                       {"Truth", kNumber},
                                                                       {"Baseline", kNumber},
                                                                       {"Candidate", kNumber},
-                                                                      {"Headroom"},
-                                                                      {"Case"}});
+                                                                      {"Headroom"}});
 }
 
 }  // namespace
@@ -40,12 +39,11 @@ std::string kl_readings_section(const Page& page) {
     for (const KlReading& reading : record.kl_readings) {
       const SuiteId suite{record.suite, record.dtype, record.device};
       tables.try_emplace(suite, table_of(suite))
-          .first->second.row({name_html(reading.reduction), name_html(reading.target),
-                              name_html(reading.support), precise_html(reading.truth),
-                              precise_html(reading.baseline), precise_html(reading.candidate),
-                              headroom_of(record, reading),
-                              fmt::format(R"(<a href="#{}">{}</a>)", page.case_ids[index],
-                                          name_html(record.name))});
+          .first->second.row({fmt::format(R"(<a href="#{}">{}</a>)", page.case_ids[index],
+                                          name_html(reading.reduction)),
+                              name_html(reading.target), name_html(reading.support),
+                              precise_html(reading.truth), precise_html(reading.baseline),
+                              precise_html(reading.candidate), headroom_of(record, reading)});
     }
   }
   std::string out;

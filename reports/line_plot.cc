@@ -30,10 +30,9 @@ std::string power_of_ten(int exponent) {
   return out;
 }
 
-/// The distance of lines across that cuts `span` into 3 to 8 parts: 1, 2 or 5 times a power of ten;
-/// 0 for a span without one.
-double step_of(double span) {
-  const double part = span / 6;
+/// The distance of lines across where a sixth of the axis is `part`: 1, 2 or 5 times a power of
+/// ten; 0 for a part without one.
+double step_of(double part) {
   if (!std::isnormal(part)) {
     return 0;
   }
@@ -124,7 +123,7 @@ class Axes {
   static constexpr int kMostLines = 20;
 
   void span_linearly(double least, double most) {
-    step_ = step_of(most / 2 - least / 2) * 2;
+    step_ = step_of(most / 6 - least / 6);
     if (!std::isnormal(step_)) {
       step_ = std::isnormal(most) ? std::abs(most) / 4 : 1;
     }

@@ -36,3 +36,22 @@ std::optional<EmbeddedConfig> find_embedded_config(std::string_view name) {
 }  // namespace sparity::cases
 ")
 endfunction()
+
+# sparity_embed_text(OUT FILE HEADER NAMESPACE FUNCTION) writes a source file whose FUNCTION, declared in HEADER, returns
+# the text of FILE.
+function(sparity_embed_text out path header namespace function)
+  file(READ "${path}" text)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${path}")
+  file(CONFIGURE OUTPUT "${out}" @ONLY CONTENT
+"// Generated from a fixture.
+#include \"${header}\"
+
+namespace ${namespace} {
+
+std::string_view ${function}() {
+  return R\"text(${text})text\";
+}
+
+}  // namespace ${namespace}
+")
+endfunction()

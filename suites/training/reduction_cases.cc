@@ -4,6 +4,9 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+#include <string>
+
 namespace sparity::suites::training {
 
 namespace {
@@ -11,6 +14,7 @@ namespace {
 using cases::Case;
 using cases::SuiteContext;
 using core::AttentionMode;
+using core::KlOptions;
 using core::KlReduction;
 
 constexpr std::int64_t kItems = 23;
@@ -35,12 +39,25 @@ double divisor(const SuiteContext& context, KlReduction reduction) {
   return 0;
 }
 
+/// What the loss is under these options, judged with its gradients and recorded.
+ObjectiveSides judge_options(const SuiteContext& context, const KlOptions& options,
+                             judge::CaseRecord& record) {
+  ObjectiveSides sides = run_objective(context, AttentionMode::kSparse,
+                                       {.lm = false, .kl = options, .num_items = kItems});
+  judge_kl(context, sides.candidate.run, sides.baseline.run, sides.truth.run, record);
+  const auto value = [](const ObjectiveTrace& side) { return side.run.kl_loss.item<double>(); };
+  record.kl_readings.push_back({std::string(core::word_of(options.reduction)),
+                                std::string(core::word_of(options.target)),
+                                std::string(core::word_of(options.support)), value(sides.truth),
+                                value(sides.baseline), value(sides.candidate), "kl_loss"});
+  cases::judge_parameter_gradients(
+      context, {sides.candidate.shown, sides.baseline.shown, sides.truth.shown}, record);
+  return sides;
+}
+
 void judge_reduction(const SuiteContext& context, KlReduction reduction,
                      judge::CaseRecord& record) {
-  const core::Objective objective{
-      .lm = false, .kl = core::KlOptions{.reduction = reduction}, .num_items = kItems};
-  const ObjectiveSides sides = run_objective(context, AttentionMode::kSparse, objective);
-  judge_kl(context, sides.candidate.run, sides.baseline.run, sides.truth.run, record);
+  const ObjectiveSides sides = judge_options(context, {.reduction = reduction}, record);
   // The reference divides too: this looks at the candidate's own sums.
   const double sum = sides.candidate.run.kl_layer_sums.to(at::kDouble).sum().item<double>();
   const double found = sides.candidate.run.kl_loss.to(at::kDouble).item<double>();
@@ -51,8 +68,6 @@ void judge_reduction(const SuiteContext& context, KlReduction reduction,
       "holds", std::abs(found - wanted), 1e-5 * std::abs(wanted), true,
       fmt::format("{:.6f} = {:.6f} / {:g}", found, sum, divisor(context, reduction))));
   record.comparisons.push_back(comparison);
-  cases::judge_parameter_gradients(
-      context, {sides.candidate.shown, sides.baseline.shown, sides.truth.shown}, record);
 }
 
 }  // namespace
@@ -64,6 +79,18 @@ std::vector<Case> reduction_cases() {
                    [reduction = reduction](const SuiteContext& context, judge::CaseRecord& record) {
                      judge_reduction(context, reduction, record);
                    }});
+  }
+  for (const auto& [target, of] : core::option_words<core::KlTarget>()) {
+    for (const auto& [support, over] : core::option_words<core::KlSupport>()) {
+      const KlOptions options{.target = target, .support = support};
+      if (options == KlOptions()) {
+        continue;  // what the default reduction is judged under
+      }
+      all.push_back({"training", fmt::format("kl_target_{}_over_{}", of, over),
+                     [options](const SuiteContext& context, judge::CaseRecord& record) {
+                       judge_options(context, options, record);
+                     }});
+    }
   }
   return all;
 }

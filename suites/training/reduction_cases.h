@@ -6,8 +6,9 @@
 
 namespace sparity::suites::training {
 
-/// Every reduction of the KL loss on one and the same input, against the reference and against each
-/// other (spec 4.2).
+/// Every reduction of the KL loss, and every target over every support, on one and the same input:
+/// against the reference, and reductions against each other (spec 4.2, 4.5). Each is recorded as a
+/// reading.
 std::vector<cases::Case> reduction_cases();
 
 }  // namespace sparity::suites::training

@@ -1,6 +1,7 @@
 #include "suites/training/training_cases.h"
 
 #include "suites/training/accumulation_cases.h"
+#include "suites/training/curve_cases.h"
 #include "suites/training/objective_cases.h"
 #include "suites/training/optimizer_cases.h"
 #include "suites/training/path_cases.h"
@@ -14,7 +15,7 @@ std::vector<cases::Case> training_cases() {
   std::vector<cases::Case> all;
   for (auto list :
        {training::optimizer_cases(), training::path_cases(), training::objective_cases(),
-        training::reduction_cases(), training::accumulation_cases()}) {
+        training::reduction_cases(), training::accumulation_cases(), training::curve_cases()}) {
     std::move(list.begin(), list.end(), std::back_inserter(all));
   }
   return all;
