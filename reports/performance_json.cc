@@ -2,6 +2,7 @@
 
 #include "src/core/error.h"
 #include "src/core/strict_json.h"
+#include "suites/judge/json_array.h"
 #include "suites/judge/json_members.h"
 
 #include <fmt/format.h>
@@ -137,14 +138,7 @@ Json to_json(const MemoryPhase& phase) {
       {"phase", phase.phase}, {"live_bytes", phase.live_bytes}, {"peak_bytes", phase.peak_bytes}};
 }
 
-template <typename Item>
-Json array_of(const std::vector<Item>& items) {
-  Json out = Json::array();
-  for (const Item& item : items) {
-    out.push_back(to_json(item));
-  }
-  return out;
-}
+constexpr auto as_json = [](const auto& item) { return to_json(item); };
 
 }  // namespace
 
@@ -165,8 +159,8 @@ Json to_json(const BenchRun& bench) {
           {"copy_bytes_per_second", bench.copy_bytes_per_second},
           {"forward_seconds", bench.forward_seconds},
           {"forward_backward_seconds", bench.forward_backward_seconds},
-          {"ops", array_of(bench.ops)},
-          {"memory", array_of(bench.memory)}};
+          {"ops", judge::array_of(bench.ops, as_json)},
+          {"memory", judge::array_of(bench.memory, as_json)}};
 }
 
 bool is_performance(const Json& document) {

@@ -1,4 +1,5 @@
 #include "reports/report_diff.h"
+#include "suites/judge/json_array.h"
 #include "suites/judge/record.h"
 
 #include <nlohmann/json.hpp>
@@ -92,14 +93,7 @@ Json to_json(const MistakeChange& change) {
   return {{"id", change.id}, {"title", change.title}, {"new", change.is_new}};
 }
 
-template <typename Item>
-Json array_of(const std::vector<Item>& items) {
-  Json out = Json::array();
-  for (const Item& item : items) {
-    out.push_back(to_json(item));
-  }
-  return out;
-}
+constexpr auto as_json = [](const auto& item) { return to_json(item); };
 
 }  // namespace
 
@@ -110,19 +104,19 @@ Json to_json(const ReportDiff& diff) {
           {"got_worse", diff.got_worse()},
           {"comparable", diff.comparable()},
           {"empty", diff.empty()},
-          {"settings", array_of(diff.settings)},
-          {"suites", array_of(diff.suites)},
-          {"cases", array_of(diff.cases)},
+          {"settings", judge::array_of(diff.settings, as_json)},
+          {"suites", judge::array_of(diff.suites, as_json)},
+          {"cases", judge::array_of(diff.cases, as_json)},
           {"listed_rise", kListedRise},
-          {"rises", array_of(diff.rises)},
+          {"rises", judge::array_of(diff.rises, as_json)},
           {"rises_below", diff.rises_below},
           {"falls", diff.falls},
           {"falls_below", diff.falls_below},
           {"tensors_paired", diff.tensors_paired},
-          {"tensors", array_of(diff.tensors)},
-          {"conditions", array_of(diff.conditions)},
-          {"skips", array_of(diff.skips)},
-          {"mistakes", array_of(diff.mistakes)}};
+          {"tensors", judge::array_of(diff.tensors, as_json)},
+          {"conditions", judge::array_of(diff.conditions, as_json)},
+          {"skips", judge::array_of(diff.skips, as_json)},
+          {"mistakes", judge::array_of(diff.mistakes, as_json)}};
 }
 
 }  // namespace sparity::reports

@@ -1,6 +1,7 @@
 #include "reports/report_json.h"
 
 #include "src/core/file_io.h"
+#include "suites/judge/json_array.h"
 #include "suites/judge/outcome.h"
 #include "suites/judge/record_json.h"
 
@@ -93,14 +94,7 @@ Json to_json(const Counts& counts) {
           {"comparisons_failed", counts.comparisons_failed}};
 }
 
-template <typename Item>
-Json array_of(const std::vector<Item>& items) {
-  Json out = Json::array();
-  for (const Item& item : items) {
-    out.push_back(to_json(item));
-  }
-  return out;
-}
+constexpr auto as_json = [](const auto& item) { return to_json(item); };
 
 }  // namespace
 
@@ -124,11 +118,11 @@ Json to_json(const Report& report) {
               {"finished_utc", report.finished_utc},
               {"command_line", report.command_line},
               {"provenance", to_json(report.provenance)},
-              {"expected", array_of(report.expected)},
-              {"suite_runs", array_of(report.suite_runs)},
+              {"expected", judge::array_of(report.expected, as_json)},
+              {"suite_runs", judge::array_of(report.suite_runs, as_json)},
               {"cases", std::move(cases)},
-              {"skipped", array_of(report.skipped)},
-              {"known_mistakes", array_of(report.known_mistakes)},
+              {"skipped", judge::array_of(report.skipped, as_json)},
+              {"known_mistakes", judge::array_of(report.known_mistakes, as_json)},
               {"waivers", Json::array()},
               {"resumed_cases", report.resumed_cases},
               {"error_maps_left_out", report.error_maps_left_out}};

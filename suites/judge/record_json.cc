@@ -1,5 +1,7 @@
 #include "suites/judge/record_json.h"
 
+#include "suites/judge/json_array.h"
+
 #include <nlohmann/json.hpp>
 
 #include <cmath>
@@ -74,14 +76,7 @@ json to_json(const ErrorMap& map) {
   return {{"rows", map.rows}, {"columns", map.columns}, {"cells", numbers(map.cells)}};
 }
 
-template <typename Item>
-json array_of(const std::vector<Item>& items) {
-  json array = json::array();
-  for (const Item& item : items) {
-    array.push_back(to_json(item));
-  }
-  return array;
-}
+constexpr auto as_json = [](const auto& item) { return to_json(item); };
 
 }  // namespace
 
@@ -89,15 +84,15 @@ json to_json(const Comparison& comparison) {
   return {{"tensor", comparison.tensor},
           {"dtype", core::to_string(comparison.dtype)},
           {"shape", comparison.shape},
-          {"gates", array_of(comparison.gates)},
+          {"gates", array_of(comparison.gates, as_json)},
           {"rms_truth", number(comparison.rms_truth)},
           {"rms_candidate_error", number(comparison.rms_candidate_error)},
           {"rms_baseline_error", number(comparison.rms_baseline_error)},
           {"relative_l2", number(comparison.relative_l2)},
           {"cosine", number(comparison.cosine)},
           {"calc_diff", number(comparison.calc_diff)},
-          {"worst", array_of(comparison.worst)},
-          {"buckets", array_of(comparison.buckets)},
+          {"worst", array_of(comparison.worst, as_json)},
+          {"buckets", array_of(comparison.buckets, as_json)},
           {"error_map", comparison.error_map ? to_json(*comparison.error_map) : json(nullptr)}};
 }
 
@@ -173,13 +168,13 @@ json to_json(const CaseRecord& record) {
           {"message", record.message},
           {"first_divergence", record.first_divergence},
           {"rerun", record.rerun},
-          {"comparisons", array_of(record.comparisons)},
-          {"selections", array_of(record.selections)},
-          {"trace", array_of(record.trace)},
-          {"paths", array_of(record.paths)},
-          {"curves", array_of(record.curves)},
-          {"kl_readings", array_of(record.kl_readings)},
-          {"conditions", array_of(record.conditions)}};
+          {"comparisons", array_of(record.comparisons, as_json)},
+          {"selections", array_of(record.selections, as_json)},
+          {"trace", array_of(record.trace, as_json)},
+          {"paths", array_of(record.paths, as_json)},
+          {"curves", array_of(record.curves, as_json)},
+          {"kl_readings", array_of(record.kl_readings, as_json)},
+          {"conditions", array_of(record.conditions, as_json)}};
 }
 
 }  // namespace sparity::judge
