@@ -28,6 +28,13 @@ struct ModuleNames {
   bool empty() const { return names.empty() && !expression; }
 };
 
+/// What it means when two of `rank_pattern` or `alpha_pattern` match one module and differ. PEFT
+/// takes the first in its file, which it writes in alphabetical order.
+enum class Overlap {
+  kRefused,      // in a configuration that somebody wrote: which is first there is not known here
+  kFirstCounts,  // in a file of PEFT's
+};
+
 /// A LoRA of PEFT 0.21.2: the fields of its adapter_config.json that change a number. Defaults are
 /// PEFT's.
 struct AdapterConfig {

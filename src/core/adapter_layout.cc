@@ -66,7 +66,8 @@ struct StackedLayer {
 /// Builds a layout's lists.
 class Planner {
  public:
-  Planner(const AdapterConfig& config, const TensorManifest& manifest, const std::string& source)
+  Planner(const AdapterConfig& config, const TensorManifest& manifest, const std::string& source,
+          Overlap overlap)
       : config_(config),
         manifest_(manifest),
         source_(source),
@@ -76,8 +77,8 @@ class Planner {
         parameters_({config.target_parameters, std::nullopt}, source + ": /target_parameters"),
         excluded_(config.exclude_modules, source + ": /exclude_modules"),
         layers_(config, source),
-        ranks_(config.rank_pattern, source + ": /rank_pattern"),
-        alphas_(config.alpha_pattern, source + ": /alpha_pattern") {}
+        ranks_(config.rank_pattern, overlap, source + ": /rank_pattern"),
+        alphas_(config.alpha_pattern, overlap, source + ": /alpha_pattern") {}
 
   void plan() {
     match_stacked();
@@ -106,7 +107,6 @@ class Planner {
         parameters_.count(place.stacked);
         const Size size = size_of_target(place.stacked);
         (place.fused ? layer.gate_up : layer.down) = size;
-        refuse_dropout(place.stacked);
       }
     }
   }
@@ -126,9 +126,6 @@ class Planner {
                                      : size_of_target(module);
       if (is_expert) {
         stacked_.at(expert_place(module).experts).separate = true;
-      }
-      if (as_parameter || is_expert || module.ends_with(".kv_b_proj")) {
-        refuse_dropout(as_parameter ? parameter.name : module);
       }
       add_pair(parameter, module, size);
     } else if (!is_expert || !add_stacked(parameter, module)) {
@@ -206,14 +203,6 @@ class Planner {
       return {rank, scaling_of(*stacked_alpha, rank * parts)};
     }
     return {rank, scaling_of(own_alpha.value_or(config_.lora_alpha), rank)};
-  }
-
-  void refuse_dropout(const std::string& name) const {
-    SPARITY_CHECK_INPUT(
-        config_.lora_dropout == 0,
-        fmt::format("{}: /lora_dropout: expected 0 where {} is adapted, whose weight is changed "
-                    "before it sees an input, found {}",
-                    source_, name, config_.lora_dropout));
   }
 
   void add_pair(const ParameterSpec& parameter, const std::string& module, const Size& size) {
@@ -328,12 +317,25 @@ std::int64_t AdapterTensor::numel() const {
 }
 
 AdapterLayout::AdapterLayout(const AdapterConfig& config, const TensorManifest& manifest,
-                             const std::string& source) {
-  Planner planner(config, manifest, source);
+                             const std::string& source, Overlap overlap) {
+  Planner planner(config, manifest, source, overlap);
   planner.plan();
   pairs_ = std::move(planner.pairs);
   tensors_ = std::move(planner.tensors);
   left_alone_ = std::move(planner.left_alone);
+}
+
+void check_dropout(const AdapterConfig& config, const AdapterLayout& layout,
+                   const std::string& source) {
+  for (const AdapterPair& pair : layout.pairs()) {
+    const bool before_input = pair.parameter.ends_with(".kv_b_proj.weight") ||
+                              pair.parameter.find(".mlp.experts.") != std::string::npos;
+    SPARITY_CHECK_INPUT(
+        config.lora_dropout == 0 || !before_input,
+        fmt::format("{}: /lora_dropout: expected 0 where {} is adapted, whose weight is changed "
+                    "before it sees an input, found {}",
+                    source, pair.parameter, config.lora_dropout));
+  }
 }
 
 std::int64_t AdapterLayout::parameter_count() const {

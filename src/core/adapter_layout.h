@@ -47,11 +47,10 @@ class AdapterLayout {
   /// Throws (exit code 5, starting with `source`) for each listed name and each pattern that
   /// matches nothing (PEFT is silent unless none does), with the names that come nearest; for
   /// modules that are no linear weight (embedding, norms), by name; where two patterns of a kind
-  /// match one module and differ; where a stacked target and a separate one meet in one expert;
-  /// where `lora_dropout` is not 0 and kv_b_proj, a routed expert or a target parameter is adapted,
-  /// whose weight is changed before it sees an input.
+  /// match one module and differ, unless `overlap` lets them; where a stacked target and a separate
+  /// one meet in one expert.
   AdapterLayout(const AdapterConfig& config, const TensorManifest& manifest,
-                const std::string& source);
+                const std::string& source, Overlap overlap = Overlap::kRefused);
 
   /// In checkpoint order of the parameters.
   const std::vector<AdapterPair>& pairs() const { return pairs_; }
@@ -66,5 +65,11 @@ class AdapterLayout {
   std::vector<AdapterTensor> tensors_;
   std::vector<std::string> left_alone_;
 };
+
+/// Throws (exit code 5, starting with `source`) where `lora_dropout` is not 0 and kv_b_proj or a
+/// routed expert is adapted, whose weight is changed before it sees an input. To be asked before
+/// training; in evaluation nothing drops out.
+void check_dropout(const AdapterConfig& config, const AdapterLayout& layout,
+                   const std::string& source);
 
 }  // namespace sparity::core

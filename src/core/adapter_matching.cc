@@ -207,7 +207,7 @@ std::optional<double> PatternTable::find(const std::string& name) {
     }
     entries_[i].matched = entries_[i].counted = true;
     SPARITY_CHECK_INPUT(
-        !first || values_[*first] == values_[i],
+        !first || values_[*first] == values_[i] || overlap_ == Overlap::kFirstCounts,
         fmt::format("{}: expected one pattern for {}, found {} and {}, which differ", place_, name,
                     quote(entries_[first.value_or(i)].text), quote(entries_[i].text)));
     first = first ? first : i;

@@ -74,15 +74,16 @@ class LayerFilter {
 class PatternTable {
  public:
   template <typename Value>
-  PatternTable(const std::map<std::string, Value>& patterns, const std::string& place)
-      : place_(place) {
+  PatternTable(const std::map<std::string, Value>& patterns, Overlap overlap,
+               const std::string& place)
+      : place_(place), overlap_(overlap) {
     for (const auto& [text, value] : patterns) {
       add(text, static_cast<double>(value));
     }
   }
 
-  /// The value of the pattern that matches `name` as PEFT has it. Throws (exit code 5) where
-  /// several do and differ, since which of them counts hangs on their order in the file.
+  /// The value of the pattern that matches `name` as PEFT has it: the first in order. Throws (exit
+  /// code 5) where several do and differ, unless `overlap` lets them.
   std::optional<double> find(const std::string& name);
   const std::vector<EntryUse>& entries() const { return entries_; }
   const std::string& place() const { return place_; }
@@ -91,6 +92,7 @@ class PatternTable {
   void add(const std::string& text, double value);
 
   std::string place_;
+  Overlap overlap_;
   std::vector<EntryUse> entries_;
   std::vector<NamePattern> patterns_;
   std::vector<double> values_;

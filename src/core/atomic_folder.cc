@@ -21,6 +21,11 @@ namespace fs = std::filesystem;
               __FILE__, __LINE__);
 }
 
+/// "out/" means "out".
+fs::path without_slash(const fs::path& path) {
+  return path.has_filename() ? path : path.parent_path();
+}
+
 }  // namespace
 
 void flush_folder(const fs::path& folder) {
@@ -38,7 +43,7 @@ void flush_folder(const fs::path& folder) {
 }
 
 AtomicFolder::AtomicFolder(const fs::path& destination)
-    : destination_(destination), temporary_(destination.string() + ".tmp") {
+    : destination_(without_slash(destination)), temporary_(destination_.string() + ".tmp") {
   SPARITY_CHECK_INPUT(
       !fs::exists(destination_),
       fmt::format("{}: expected no such folder yet, found one", destination_.string()));

@@ -100,7 +100,8 @@ struct Recomputed : torch::autograd::Function<Recomputed> {
     variable_list outputs;
     variable_list cotangents;
     for (std::size_t i = 0; i < arrived.size(); ++i) {
-      if (arrived[i].defined()) {
+      // A loss whose inputs are all frozen has no graph in this layer.
+      if (arrived[i].defined() && made[i].requires_grad()) {
         outputs.push_back(made[i]);
         cotangents.push_back(arrived[i]);
       }

@@ -190,16 +190,32 @@ std::map<std::string, std::int64_t> rows_by_b(const Adapter& adapter) {
   return rows;
 }
 
+/// "none", or the folders in `folder` that hold adapters: those of a run that trained several.
+std::string folders_of_adapters(const fs::path& folder) {
+  std::vector<std::string> names;
+  std::error_code failure;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, failure)) {
+    if (fs::exists(entry.path() / kConfigFile)) {
+      names.push_back(entry.path().string());
+    }
+  }
+  std::ranges::sort(names);
+  return names.empty() ? "none" : fmt::format("none there, but in {}", fmt::join(names, ", "));
+}
+
 }  // namespace
 
 Adapter load_adapter(const fs::path& folder, const core::TensorManifest& manifest,
                      const std::string& name) {
   SPARITY_CHECK_INPUT(fs::is_directory(folder),
                       fmt::format("{}: expected an adapter's folder", folder.string()));
+  SPARITY_CHECK_INPUT(fs::exists(folder / kConfigFile),
+                      fmt::format("{}: expected {}, found {}", folder.string(), kConfigFile,
+                                  folders_of_adapters(folder)));
   const std::string source = (folder / kConfigFile).string();
   core::AdapterConfig config =
       core::read_adapter_config(core::read_json(folder / kConfigFile), source);
-  core::AdapterLayout layout(config, manifest, source);
+  core::AdapterLayout layout(config, manifest, source, core::Overlap::kFirstCounts);
   const core::SafetensorsFile file(folder / kTensorFile);
   check_names_and_shapes(file, layout);
   std::map<std::string, at::Tensor> tensors;
@@ -235,6 +251,7 @@ Adapter seeded_adapter(const core::AdapterConfig& config, const core::TensorMani
                        const std::string& name, std::uint64_t seed, const std::string& source,
                        bool filled) {
   core::AdapterLayout layout(config, manifest, source);
+  core::check_dropout(config, layout, source);
   std::map<std::string, at::Tensor> tensors;
   for (const core::AdapterTensor& tensor : layout.tensors()) {
     const core::RandomStream stream(seed, name_in_memory(tensor.name, name));

@@ -34,9 +34,9 @@ Adapter load_adapter(const std::filesystem::path& folder, const core::TensorMani
 /// `core::config_for_peft` does, which who trains calls first, and where the folder holds one.
 void save_adapter(const Adapter& adapter, const std::filesystem::path& folder);
 
-/// A new adapter in float32, decided by (seed, adapter's name, tensor's name): A as
-/// `init_lora_weights` says, B zeros, or with `filled` (for tests) normal with a spread of 0.1, so
-/// that both factors matter.
+/// A new adapter to train (`check_dropout`), in float32, decided by (seed, adapter's name, tensor's
+/// name): A as `init_lora_weights` says, B zeros, or with `filled` (for tests) normal with a spread
+/// of 0.1, so that both factors matter.
 Adapter seeded_adapter(const core::AdapterConfig& config, const core::TensorManifest& manifest,
                        const std::string& name, std::uint64_t seed, const std::string& source,
                        bool filled = false);

@@ -64,6 +64,7 @@ void check_adapters(Stage stage, const std::vector<tensors::Adapter>& adapters) 
         names.insert(adapter.name).second,
         fmt::format("adapter '{}': expected a name of its own, found it twice", adapter.name));
     check_roles(stage, adapter);
+    core::check_dropout(adapter.config, adapter.layout, fmt::format("adapter '{}'", adapter.name));
     core::config_for_peft(adapter.config, adapter.layout,
                           fmt::format("adapter '{}'", adapter.name));
   }

@@ -34,6 +34,10 @@ tensors::WeightStore leaves_of(const tensors::Checkpoint& source, const TrainOpt
 std::vector<tensors::Adapter> leaves_of(const std::vector<tensors::Adapter>& adapters,
                                         const TrainOptions& options) {
   check_adapters(options.stage, adapters);
+  SPARITY_CHECK_INPUT(adapters.empty() || options.bias_update_rate == 0.0,
+                      fmt::format("bias_update_rate: expected 0 with adapters, which leave every "
+                                  "parameter of the model alone, found {}",
+                                  options.bias_update_rate));
   const at::ScalarType wide = tensors::at_least_f32(tensors::to_scalar_type(options.dtype));
   std::vector<tensors::Adapter> leaves;
   for (const tensors::Adapter& adapter : adapters) {

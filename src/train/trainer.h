@@ -55,7 +55,7 @@ class Trainer {
   /// `options` must be settled. Writes into the checkpoint's storage where that has the run's
   /// dtype. Throws (exit code 5) when the stage does not train what an adapter is on, when
   /// `dual-lora` does not get one adapter that is on the model alone and one that is on the indexer
-  /// alone, and for adapters in `pretrain`.
+  /// alone, and for adapters in `pretrain` or with a `bias_update_rate`.
   Trainer(tensors::Checkpoint checkpoint, const TrainOptions& options,
           const std::vector<tensors::Adapter>& adapters = {});
 

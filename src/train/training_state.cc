@@ -11,6 +11,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/isfinite.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -82,6 +83,13 @@ class OptimizerFile {
                     core::safetensors_name(tensors::to_dtype(like.scalar_type()))));
     at::Tensor tensor = at::empty(entry.shape, like.options());
     file_.read(name, {static_cast<std::byte*>(tensor.mutable_data_ptr()), tensor.nbytes()});
+    // Squares and counts, and nothing that is not finite: what AdamW takes on without a look.
+    const bool never_negative = name.ends_with(".exp_avg_sq") || name.ends_with(".step");
+    SPARITY_CHECK_INPUT(
+        at::isfinite(tensor).all().item().toBool() &&
+            (!never_negative || tensor.ge(0).all().item().toBool()),
+        fmt::format("{}: '{}': expected finite numbers{}, found others", file_.path().string(),
+                    name, never_negative ? " from 0 on" : ""));
     return tensor;
   }
 
@@ -104,10 +112,9 @@ class OptimizerFile {
 /// A double as text that says every bit.
 std::string hex(double value) { return fmt::format("{:a}", value); }
 
-constexpr const char* kDefaultAdapter = "default";
-
-fs::path adapter_folder(const fs::path& step, const std::string& name) {
-  return name == kDefaultAdapter ? step : step / name;
+/// PEFT's place for a single adapter called "default"; each of several has a folder of its own.
+fs::path adapter_folder(const fs::path& step, const std::string& name, std::size_t adapters) {
+  return name == "default" && adapters == 1 ? step : step / name;
 }
 
 nlohmann::json json_of(const Trainer& trainer, const StepReport& last,
@@ -167,7 +174,8 @@ fs::path save_training_state(const Trainer& trainer, const StepReport& last,
   const fs::path destination = out / fmt::format("step-{}", trainer.steps_done());
   core::AtomicFolder folder(destination);
   for (const tensors::Adapter& adapter : trainer.adapters()) {
-    tensors::save_adapter(adapter, adapter_folder(folder.path(), adapter.name));
+    tensors::save_adapter(adapter,
+                          adapter_folder(folder.path(), adapter.name, trainer.adapters().size()));
   }
   if (trainer.adapters().empty()) {
     tensors::save_checkpoint(trainer.checkpoint(), folder.path());
@@ -237,9 +245,10 @@ std::vector<tensors::Adapter> read_adapters(const RunRecord& record, const fs::p
                                             const core::TensorManifest& manifest) {
   std::vector<tensors::Adapter> adapters;
   for (const AdapterRecord& recorded : record.adapters) {
-    const fs::path own = adapter_folder(folder, recorded.name);
+    const fs::path own = adapter_folder(folder, recorded.name, record.adapters.size());
     tensors::Adapter adapter = tensors::load_adapter(own, manifest, recorded.name);
-    core::AdapterLayout layout(recorded.config, manifest, (folder / kRecordFile).string());
+    core::AdapterLayout layout(recorded.config, manifest, (folder / kRecordFile).string(),
+                               core::Overlap::kFirstCounts);
     const auto name_of = [](const core::AdapterTensor& tensor) { return tensor.name; };
     SPARITY_CHECK_INPUT(
         std::ranges::equal(layout.tensors(), adapter.layout.tensors(), {}, name_of, name_of),

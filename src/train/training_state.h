@@ -28,11 +28,11 @@ struct RunRecord {
 
 /// Writes `out`/step-N: `config.json`, `model.safetensors` (or shards), `optimizer.safetensors` and
 /// `trainer.json`; where adapters train, in place of the model, which stays as it was, PEFT's
-/// folders of them: the adapter "default" in step-N itself, any other in step-N/NAME. Everything
-/// goes to `step-N.tmp` first and is flushed to disk; the folder gets its name last, so that a run
-/// that is killed meanwhile leaves the earlier checkpoints and a folder that nobody reads. Throws
-/// (exit code 6) when a frozen parameter has changed, (exit code 5) when step-N is there already,
-/// and (exit code 4) when writing fails; then nothing is left behind.
+/// folders of them: a single adapter "default" in step-N itself, any other in step-N/NAME.
+/// Everything goes to `step-N.tmp` first and is flushed to disk; the folder gets its name last, so
+/// that a run that is killed meanwhile leaves the earlier checkpoints and a folder that nobody
+/// reads. Throws (exit code 6) when a frozen parameter has changed, (exit code 5) when step-N is
+/// there already, and (exit code 4) when writing fails; then nothing is left behind.
 std::filesystem::path save_training_state(const Trainer& trainer, const StepReport& last,
                                           const std::string& data_sha256,
                                           const std::filesystem::path& out);

@@ -24,7 +24,8 @@ std::vector<AdapterArgument> adapter_arguments(const std::vector<std::string>& w
     if (equals != std::string::npos && word.find('/') > equals) {
       argument = {word.substr(0, equals), word.substr(equals + 1)};
     } else if (!arguments.empty()) {
-      argument.name = fs::path(word).lexically_normal().stem().string();
+      const fs::path path = fs::path(word).lexically_normal();
+      argument.name = (path.has_filename() ? path : path.parent_path()).stem().string();
     }
     train::check_adapter_name(argument.name, flag);
     SPARITY_CHECK_INPUT(names.insert(argument.name).second,
@@ -53,6 +54,11 @@ std::vector<tensors::Adapter> read_adapters(const std::vector<std::string>& word
   return adapters;
 }
 
+core::AdapterConfig adapter_config(const std::string& path) {
+  const fs::path file = fs::is_directory(path) ? fs::path(path) / "adapter_config.json" : fs::path(path);
+  return core::read_adapter_config(core::read_json(file), file.string());
+}
+
 std::vector<tensors::Adapter> trained_adapters(const std::vector<std::string>& words,
                                                const core::TensorManifest& manifest,
                                                std::uint64_t seed) {
@@ -61,9 +67,8 @@ std::vector<tensors::Adapter> trained_adapters(const std::vector<std::string>& w
     if (fs::is_directory(argument.path)) {
       adapters.push_back(tensors::load_adapter(argument.path, manifest, argument.name));
     } else {
-      adapters.push_back(tensors::seeded_adapter(
-          core::read_adapter_config(core::read_json(argument.path), argument.path), manifest,
-          argument.name, seed, argument.path));
+      adapters.push_back(tensors::seeded_adapter(adapter_config(argument.path), manifest,
+                                                 argument.name, seed, argument.path));
     }
   }
   return adapters;

@@ -29,6 +29,9 @@ void add_adapter_option(CLI::App& app, std::vector<std::string>& words);
 std::vector<tensors::Adapter> read_adapters(const std::vector<std::string>& words,
                                             const core::TensorManifest& manifest);
 
+/// The configuration in a file, or in a folder's adapter_config.json.
+core::AdapterConfig adapter_config(const std::string& path);
+
 /// What --lora names: a folder's adapter as it is, or a new one by the configuration in a file,
 /// drawn by `seed`.
 std::vector<tensors::Adapter> trained_adapters(const std::vector<std::string>& words,

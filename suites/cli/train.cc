@@ -224,6 +224,27 @@ fs::path model_folder(const TrainCommand& command, const std::optional<train::Ru
   return record->adapters.empty() ? resumed : fs::path(command.model);
 }
 
+/// --lora beside --resume, if it is there, must be what the run had.
+void check_same_adapters(const std::vector<std::string>& words, const train::RunRecord& record) {
+  const std::vector<AdapterArgument> arguments = adapter_arguments(words, "--lora");
+  SPARITY_CHECK_INPUT(
+      arguments.empty() || arguments.size() == record.adapters.size(),
+      fmt::format("--lora: expected the run's {} adapters again, or none beside --resume; found {}",
+                  record.adapters.size(), arguments.size()));
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const AdapterArgument& given = arguments[i];
+    const train::AdapterRecord& known = record.adapters[i];
+    SPARITY_CHECK_INPUT(
+        given.name == known.name,
+        fmt::format("--lora: expected '{}' again, found '{}'", known.name, given.name));
+    SPARITY_CHECK_INPUT(
+        core::to_json(adapter_config(given.path)) == core::to_json(known.config),
+        fmt::format("--lora: {}: expected the run's configuration of adapter '{}' again, found "
+                    "another",
+                    given.path, given.name));
+  }
+}
+
 /// The adapters that train: none, those of --lora, or those of the run that goes on.
 std::vector<tensors::Adapter> adapters_of(const TrainCommand& command,
                                           const train::TrainOptions& options,
@@ -231,9 +252,7 @@ std::vector<tensors::Adapter> adapters_of(const TrainCommand& command,
                                           const fs::path& resumed,
                                           const core::TensorManifest& manifest) {
   if (record) {
-    SPARITY_CHECK_INPUT(command.lora.empty(),
-                        "--lora: expected none beside --resume, which goes on with the run's own "
-                        "adapters");
+    check_same_adapters(command.lora, *record);
     return train::read_adapters(*record, resumed, manifest);
   }
   return trained_adapters(command.lora, manifest, static_cast<std::uint64_t>(options.seed));

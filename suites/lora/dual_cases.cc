@@ -5,6 +5,7 @@
 #include "suites/training/objective_runs.h"
 
 #include <ATen/ops/equal.h>
+#include <ATen/ops/where.h>
 #include <fmt/format.h>
 
 #include <cmath>
@@ -51,6 +52,7 @@ train::Trainer trainer_of(const SuiteContext& context, Stage stage,
   options.dtype = context.options().dtype;
   options.indexer_learning_rate = 3e-3;
   options.clip = 0.5;
+  options.adamw.weight_decay = 0.0;  // which moves what no gradient moves
   options.clip_scope = train::ClipScope::kGroup;
   options.recompute_layers = recompute_layers;
   train::settle(options);
@@ -68,12 +70,12 @@ std::map<std::string, at::Tensor> values_of(const train::Trainer& trainer) {
   return values;
 }
 
-/// B's of routed experts, which stay zero where no token comes.
+/// Tensors of routed experts, which stay as they are where no token comes.
 std::set<std::string> idle_allowed(const train::Trainer& trainer) {
   std::set<std::string> names;
   for (const tensors::Adapter& adapter : trainer.adapters()) {
     for (const core::AdapterTensor& tensor : adapter.layout.tensors()) {
-      if (tensor.role == core::ParameterRole::kExpert && !tensor.is_a) {
+      if (tensor.role == core::ParameterRole::kExpert) {
         names.insert(tensors::name_in_memory(tensor.name, adapter.name));
       }
     }
@@ -139,14 +141,49 @@ void judge_each_alone(const SuiteContext& context, judge::CaseRecord& record) {
   }
 }
 
-/// Running layers again on the way back changes no bit, dropout included: it draws the same.
-void judge_recomputed(const SuiteContext& context, judge::CaseRecord& record) {
+/// While both adapters are on, the first step of one does not depend on how the other learns: the
+/// model's not on KL's coefficient and rate, the indexer's not on the LM loss's labels.
+void judge_apart(const SuiteContext& context, judge::CaseRecord& record) {
   if (training::skip_without_labels(context, record)) {
     return;
   }
-  const std::vector<tensors::Adapter> adapters = dual_adapters(context, Start::kFilled, 0.3);
-  train::Trainer kept = trainer_of(context, Stage::kDualLora, adapters);
-  train::Trainer again = trainer_of(context, Stage::kDualLora, adapters, true);
+  const std::vector<tensors::Adapter> adapters = dual_adapters(context, Start::kFilled);
+  const auto stepped = [&](double coefficient, double rate, const tensors::Inputs& inputs) {
+    train::TrainOptions options = train::defaults_of(Stage::kDualLora);
+    options.dtype = context.options().dtype;
+    options.kl.coefficient = coefficient;
+    options.indexer_learning_rate = rate;
+    train::settle(options);
+    train::Trainer trainer(context.checkpoint(), options, adapters);
+    trainer.step({inputs});
+    return values_of(trainer);
+  };
+  tensors::Inputs other_labels = context.inputs();
+  other_labels.labels =
+      at::where(other_labels.labels.ge(0), other_labels.labels.bitwise_xor(1), other_labels.labels)
+          .clamp_max(context.config().vocab_size - 1);
+  const auto plain = stepped(1.0, 1e-3, context.inputs());
+  const auto other_kl = stepped(0.25, 5e-3, context.inputs());
+  const auto other_lm = stepped(1.0, 1e-3, other_labels);
+  std::int64_t moved = 0;
+  for (const auto& [name, value] : plain) {
+    const bool indexer = name.find(".indexer.weight") != std::string::npos;
+    record.comparisons.push_back(
+        cases::compare_bits(name, indexer ? other_lm.at(name) : other_kl.at(name), value));
+    moved += at::equal(indexer ? other_kl.at(name) : other_lm.at(name), value) ? 0 : 1;
+  }
+  record.comparisons.push_back(
+      cases::claim_holds("adapters", moved > 0, "each does depend on its own loss"));
+}
+
+/// Running layers again on the way back changes no bit, dropout included: it draws the same.
+void judge_recomputed(const SuiteContext& context, Stage stage,
+                      const std::vector<tensors::Adapter>& adapters, judge::CaseRecord& record) {
+  if (training::skip_without_labels(context, record)) {
+    return;
+  }
+  train::Trainer kept = trainer_of(context, stage, adapters);
+  train::Trainer again = trainer_of(context, stage, adapters, true);
   for (int step = 0; step < 2; ++step) {
     kept.step({context.inputs()});
     again.step({context.inputs()});
@@ -163,7 +200,23 @@ std::vector<Case> dual_cases() {
   return {
       {"lora", "dual_lora_trains_both_and_nothing_else", judge_steps},
       {"lora", "dual_lora_first_step_is_that_of_each_alone", judge_each_alone},
-      {"lora", "dual_lora_recomputes_the_same_bits", judge_recomputed},
+      {"lora", "dual_lora_steps_do_not_depend_on_each_other", judge_apart},
+      {"lora", "dual_lora_recomputes_the_same_bits",
+       [](const SuiteContext& context, judge::CaseRecord& record) {
+         judge_recomputed(context, Stage::kDualLora, dual_adapters(context, Start::kFilled, 0.3),
+                          record);
+       }},
+      {"lora", "adapters_on_the_model_alone_recompute_the_same_bits",
+       [](const SuiteContext& context, judge::CaseRecord& record) {
+         judge_recomputed(context, Stage::kSparse, {dual_adapters(context, Start::kFilled)[0]},
+                          record);
+       }},
+      {"lora", "adapters_on_some_indexers_recompute_the_same_bits",
+       [](const SuiteContext& context, judge::CaseRecord& record) {
+         core::AdapterConfig config = config_on(indexer_modules());
+         config.layers_to_transform = {0};
+         judge_recomputed(context, Stage::kIndexerOnly, {filled_adapter(context, config)}, record);
+       }},
   };
 }
 

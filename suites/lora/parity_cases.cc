@@ -69,12 +69,14 @@ std::vector<tensors::Adapter> with_patterns(const SuiteContext& context) {
   return {filled_adapter(context, config)};
 }
 
-/// Two on the same weights, and one more elsewhere.
+/// Two on the same weights, every expert among them, and one more elsewhere.
 std::vector<tensors::Adapter> several(const SuiteContext& context) {
-  core::AdapterConfig second = config_on({"o_proj", "kv_b_proj", "indexer.wq_b"});
+  std::vector<std::string> modules = attention_modules();
+  modules.insert(modules.end(), {"gate_proj", "up_proj", "down_proj"});
+  core::AdapterConfig second =
+      config_on({"o_proj", "kv_b_proj", "indexer.wq_b", "gate_proj", "down_proj"});
   second.lora_alpha = 3;  // of the same rank, so that one could be taken for the other
-  return {filled_adapter(context, config_on(attention_modules())),
-          filled_adapter(context, second, "second"),
+  return {filled_adapter(context, config_on(modules)), filled_adapter(context, second, "second"),
           filled_adapter(context, config_on({"lm_head"}), "third")};
 }
 
@@ -137,8 +139,14 @@ Case linear_case() {
 
 /// What merging makes of every adapted weight.
 void judge_merged(const SuiteContext& context, judge::CaseRecord& record) {
-  const std::vector<tensors::Adapter> adapters = {
-      filled_adapter(context, config_on(every_module(context)))};
+  std::vector<tensors::Adapter> adapters = {
+      filled_adapter(context, config_on(every_module(context))),
+      filled_adapter(context, config_on({"o_proj", "up_proj"}), "second")};
+  if (context.first_moe_layer() >= 0) {
+    core::AdapterConfig stacked = config_on({});
+    stacked.target_parameters = {"gate_up_proj", "down_proj"};
+    adapters.push_back(filled_adapter(context, stacked, "stacked"));
+  }
   const tensors::Checkpoint& source = context.checkpoint();
   const tensors::Checkpoint rounded{source.config, source.manifest, context.weights(), {}};
   std::map<std::string, at::Tensor> widened;
@@ -152,7 +160,7 @@ void judge_merged(const SuiteContext& context, judge::CaseRecord& record) {
   for (const auto& [name, expected] : truth) {
     judge::TensorClaim claim;
     claim.tensor = name;
-    claim.reduction_length = adapters.front().config.r;
+    claim.reduction_length = 4 * adapters.front().config.r;  // of three adapters, one twice as wide
     claim.computed_in = tensors::to_dtype(baseline.at(name).scalar_type());
     const judge::Tensor honest = cases::judged(baseline.at(name));
     record.comparisons.push_back(judge::compare(claim, cases::judged(merged.weights.at(name)),

@@ -31,7 +31,10 @@ AdapterLayout layout_of(const char* json) {
   Json object = Json::parse(json);
   object.emplace("r", 3);
   object.emplace("lora_alpha", 7);
-  return {read_adapter_config(object, "a.json"), plain(), "a.json"};
+  const AdapterConfig config = read_adapter_config(object, "a.json");
+  AdapterLayout layout(config, plain(), "a.json");
+  check_dropout(config, layout, "a.json");
+  return layout;
 }
 
 std::string refusal(const char* json) {
@@ -326,12 +329,21 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{R"({"target_modules": ["experts.0.up_proj"], "lora_dropout": 0.1})",
                 {"/lora_dropout", "model.layers.1.mlp.experts.0.up_proj"}},
         Refused{R"({"target_parameters": ["down_proj"], "lora_dropout": 0.1})",
-                {"/lora_dropout", "model.layers.1.mlp.experts.down_proj"}},
-        Refused{R"({"target_parameters": ["o_proj.weight"], "lora_dropout": 0.1})",
-                {"/lora_dropout", "model.layers.0.self_attn.o_proj.weight"}},
+                {"/lora_dropout", "model.layers.1.mlp.experts.0.down_proj"}},
         Refused{R"({"target_modules": ["up_proj"],
                     "rank_pattern": {"experts.gate_up_proj": 3}})",
                 {"/rank_pattern", "an even rank", "found 3"}}));
+
+TEST(AdapterLayout, OfOverlappingPatternsTheFirstCountsInAFileOfPefts) {
+  AdapterConfig config;
+  config.target_modules.names = {"wk"};
+  config.rank_pattern = {{"wk", 2}, {"indexer.wk", 3}};
+  EXPECT_THROW(AdapterLayout(config, plain(), "a.json"), Error);
+  const AdapterLayout layout(config, plain(), "a.json", Overlap::kFirstCounts);
+  for (const AdapterPair& pair : layout.pairs()) {
+    EXPECT_EQ(pair.rank, 3) << pair.parameter;
+  }
+}
 
 TEST(AdapterLayout, DropoutIsFineWhereAnInputIsSeen) {
   EXPECT_EQ(refusal(R"({"target_modules": ["q_a_proj", "o_proj", "wk", "mlp.up_proj"],

@@ -130,7 +130,14 @@ TEST_F(Lora, BothAdaptersLearnAndResumeToTheSameBytes) {
         << file;
   }
   EXPECT_THAT(train("half", kDual + ("--steps 30 " + resume + " " + lora("llm"))).err,
-              HasSubstr("--lora: expected none beside --resume"));
+              HasSubstr("--lora: expected the run's 2 adapters again"));
+  EXPECT_THAT(
+      train("half", kDual + ("--steps 30 " + resume + " " + lora("indexer") + lora("llm"))).err,
+      HasSubstr("expected 'llm' again"));
+  const Finished repeated = train("half", kDual + ("--steps 21 " + resume + " " + both));
+  EXPECT_EQ(repeated.exit_code, 0) << repeated.err;
+  EXPECT_THAT(pass("never", "model", "--adapter " + quoted(at("half") / "step-21")).err,
+              HasSubstr("step-21/llm"));
   EXPECT_EQ(run_sparity("init --config tiny --seed 4 --out " + quoted(at("other"))).exit_code, 0);
   const Finished other =
       run_sparity("train --threads 1 --batch 2 --lr 5e-3 --model " + quoted(at("other")) +
@@ -165,6 +172,10 @@ TEST_F(Lora, ATrainedAdapterRunsMergesAndComesOut) {
   EXPECT_EQ(run_sparity(convert + quoted(at("model")) + " --out " + quoted(at("merged"))).exit_code,
             5)
       << "never over a folder that is there";
+  fs::create_directory(at("kept.tmp"));
+  EXPECT_EQ(run_sparity(convert + quoted(at("model")) + " --out " + quoted(at("kept"))).exit_code,
+            5);
+  EXPECT_TRUE(fs::exists(at("kept.tmp"))) << "nor in the place of one beside it";
   ASSERT_EQ(run_sparity(convert + quoted(at("merged")) + " --unmerge --out " + quoted(at("back")))
                 .exit_code,
             0);
@@ -202,6 +213,7 @@ TEST_F(Lora, BadInputIsNamed) {
   refused("--stage sparse --lora 'a b=" + at("llm.json").string() + "'", "name of letters");
   refused("--stage sparse " + lora("llm") + lora("llm"), "twice");
   refused("--stage joint --indexer-clip 1", "clip_scope group");
+  refused("--stage sparse --bias-update-rate 0.1 " + lora("llm"), "bias_update_rate");
 
   ASSERT_EQ(train("out", "--stage sparse --steps 1 --lora " + quoted(at("llm.json"))).exit_code, 0);
   const fs::path step = at("out") / "step-1";

@@ -27,13 +27,14 @@ void read_whole_safetensors(const fs::path& path) {
   }
 }
 
-/// A model with a dense and a sparse layer.
+/// As one to be trained, on a model with a dense and a sparse layer.
 void read_adapter(const fs::path& path) {
   ModelConfig model;
   model.num_hidden_layers = 2;
   model.mlp_layer_types = {MlpType::kDense, MlpType::kSparse};
   const AdapterConfig config = read_adapter_config(read_json(path), path.string());
-  AdapterLayout(config, TensorManifest(model), path.string());
+  const AdapterLayout layout(config, TensorManifest(model), path.string());
+  check_dropout(config, layout, path.string());
 }
 
 /// A folder of the corpus (fixtures/corpus/make_corpus.py) and what reads its entries.
