@@ -55,7 +55,8 @@ std::vector<tensors::Adapter> read_adapters(const std::vector<std::string>& word
 }
 
 core::AdapterConfig adapter_config(const std::string& path) {
-  const fs::path file = fs::is_directory(path) ? fs::path(path) / "adapter_config.json" : fs::path(path);
+  const fs::path file =
+      fs::is_directory(path) ? fs::path(path) / "adapter_config.json" : fs::path(path);
   return core::read_adapter_config(core::read_json(file), file.string());
 }
 
