@@ -36,9 +36,6 @@ endfunction()
 
 set(tensor_headers <ATen/core/Tensor.h> <ATen/ops/empty.h>)
 sparity_precompile(tensors LIBRARIES ext::torch_cpu HEADERS ${tensor_headers})
-sparity_precompile(programs
-  LIBRARIES ext::torch_cpu CLI11::CLI11 nlohmann_json::nlohmann_json
-  HEADERS ${tensor_headers} <CLI/CLI.hpp> <nlohmann/json.hpp>)
 sparity_precompile(tests LIBRARIES GTest::gmock HEADERS <gmock/gmock.h> <gtest/gtest.h>)
 sparity_precompile(tensor_tests
   LIBRARIES ext::torch_cpu GTest::gmock HEADERS ${tensor_headers} <gmock/gmock.h> <gtest/gtest.h>)
@@ -99,6 +96,6 @@ function(sparity_add_program name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS})
   target_compile_options(${name} PRIVATE -O1)
-  sparity_build(${name} TENSORS programs DEPS ${ARG_DEPS})
+  sparity_build(${name} DEPS ${ARG_DEPS})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
 endfunction()
