@@ -43,7 +43,7 @@ void flush_folder(const fs::path& folder) {
 }
 
 AtomicFolder::AtomicFolder(const fs::path& destination)
-    : destination_(without_slash(destination)), temporary_(destination_.string() + ".tmp") {
+    : destination_(without_slash(destination)), temporary_(temporary_of(destination_)) {
   SPARITY_CHECK_INPUT(
       !fs::exists(destination_),
       fmt::format("{}: expected no such folder yet, found one", destination_.string()));
@@ -52,6 +52,10 @@ AtomicFolder::AtomicFolder(const fs::path& destination)
   fs::create_directory(temporary_, failure);
   SPARITY_CHECK_INPUT(!failure,
                       fmt::format("{}: cannot create: {}", temporary_.string(), failure.message()));
+}
+
+fs::path AtomicFolder::temporary_of(const fs::path& destination) {
+  return without_slash(destination).string() + ".tmp";
 }
 
 AtomicFolder::~AtomicFolder() {

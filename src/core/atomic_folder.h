@@ -20,6 +20,9 @@ class AtomicFolder {
   AtomicFolder(const AtomicFolder&) = delete;
   AtomicFolder& operator=(const AtomicFolder&) = delete;
 
+  /// Where the folder of that destination is filled.
+  static std::filesystem::path temporary_of(const std::filesystem::path& destination);
+
   /// Where to write.
   const std::filesystem::path& path() const { return temporary_; }
   void commit();

@@ -146,10 +146,14 @@ LinearGradients linear_backward(const at::Tensor& x, const LinearWeight& weight,
   const at::ScalarType wide = tensors::at_least_f32(x.scalar_type());
   LinearGradients gradients{at::mm(dy, weight.base), {}};
   gradients.terms.push_back(weight.base.requires_grad() ? at::mm(dy.t(), x) : at::Tensor());
+  if (weight.pairs.empty()) {
+    return gradients;
+  }
+  const at::Tensor seen = x.to(wide);
+  const at::Tensor arrived = dy.to(wide);
   for (const tensors::LowRankPair& pair : weight.pairs) {
-    const at::Tensor back = dy.to(wide).mul(scaling_of(pair));
+    const at::Tensor back = arrived.mul(scaling_of(pair));
     const at::Tensor inner = at::mm(back, pair.b);  // [N, rank]
-    const at::Tensor seen = x.to(wide);
     gradients.x = gradients.x.to(wide).addmm_(inner, pair.a);
     gradients.terms.push_back(pair.a.requires_grad() ? at::mm(inner.t(), seen) : at::Tensor());
     gradients.terms.push_back(pair.b.requires_grad() ? at::mm(back.t(), at::mm(seen, pair.a.t()))

@@ -37,12 +37,11 @@ core::ExitCode run(const ConvertOptions& options) {
       changed.insert(pair.parameter);
     }
   }
-  std::string unfinished = std::filesystem::path(options.out).lexically_normal().string();
-  unfinished = unfinished.substr(0, unfinished.find_last_not_of('/') + 1) + ".tmp";
+  const std::filesystem::path unfinished = core::AtomicFolder::temporary_of(options.out);
   SPARITY_CHECK_INPUT(!std::filesystem::exists(unfinished),
                       fmt::format("--out: expected no {}, under which it is written; found one: "
                                   "remove it if a stopped run left it",
-                                  unfinished));
+                                  unfinished.string()));
   core::AtomicFolder folder(options.out);
   tensors::save_checkpoint(
       lora::merged(checkpoint, adapters,
