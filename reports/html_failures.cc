@@ -20,11 +20,11 @@ using judge::Verdict;
 // out is counted, and stands in report.json.
 constexpr std::size_t kCardsWithEvidence = 8;
 constexpr std::size_t kComparisonsWithEvidence = 3;
-constexpr std::size_t kMostRows = 100;
+constexpr std::size_t kMostComparisons = 100;
 
 std::string comparison_table(const std::string& name, const std::vector<const Comparison*>& rows) {
   Table table(name, {{"Tensor"}, {"Gate"}, {"Headroom"}, {"Shape"}, {"Dtype"}});
-  for (std::size_t index = 0; index < std::min(rows.size(), kMostRows); ++index) {
+  for (std::size_t index = 0; index < std::min(rows.size(), kMostComparisons); ++index) {
     const Comparison& comparison = *rows[index];
     const judge::Gate* failed = comparison.first_failed();
     table.row({fmt::format("<code>{}</code>", name_html(comparison.tensor)),
@@ -33,9 +33,9 @@ std::string comparison_table(const std::string& name, const std::vector<const Co
                std::string(core::to_string(comparison.dtype))});
   }
   std::string out = table.html();
-  if (rows.size() > kMostRows) {
+  if (rows.size() > kMostComparisons) {
     out += fmt::format("<p class=\"quiet\">And {} more, in report.json.</p>\n",
-                       rows.size() - kMostRows);
+                       rows.size() - kMostComparisons);
   }
   return out;
 }

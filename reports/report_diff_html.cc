@@ -14,7 +14,7 @@ namespace {
 
 using judge::Verdict;
 
-constexpr std::size_t kMostRows = 300;
+constexpr std::size_t kMostHtmlRows = 300;
 
 /// A name that a narrow screen may break anywhere.
 std::string broken_html(const std::string& html) {
@@ -52,16 +52,16 @@ std::string place_html(const SuiteId& suite, const std::string& name) {
                    : fmt::format(R"({}<br><span class="quiet">{}</span>)", name_html(name), run));
 }
 
-/// At most kMostRows items, each as a row of `table`, and a line for the others.
+/// At most kMostHtmlRows items, each as a row of `table`, and a line for the others.
 template <typename Item, typename Cells>
 std::string rows_html(Table table, const std::vector<Item>& items, Cells cells_of) {
-  for (std::size_t index = 0; index < std::min(items.size(), kMostRows); ++index) {
+  for (std::size_t index = 0; index < std::min(items.size(), kMostHtmlRows); ++index) {
     table.row(cells_of(items[index]));
   }
   std::string out = table.html();
-  if (items.size() > kMostRows) {
+  if (items.size() > kMostHtmlRows) {
     out += fmt::format("<p class=\"quiet\">And {} more; <code>--json</code> lists them.</p>\n",
-                       items.size() - kMostRows);
+                       items.size() - kMostHtmlRows);
   }
   return out;
 }

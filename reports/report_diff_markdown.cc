@@ -11,7 +11,7 @@ namespace sparity::reports {
 
 namespace {
 
-constexpr std::size_t kMostRows = 20;
+constexpr std::size_t kMostMarkdownRows = 20;
 
 /// Text as a code span, within which nothing acts. Its fence is longer than any within it; '|',
 /// which would end a table's cell even there, is spelled out.
@@ -40,7 +40,7 @@ std::string verdict(const std::optional<judge::Verdict>& of) {
   return of ? std::string(words(*of)) : "not there";
 }
 
-/// A heading and a table of at most kMostRows items; nothing for none.
+/// A heading and a table of at most kMostMarkdownRows items; nothing for none.
 template <typename Item, typename Cells>
 std::string table(std::string_view title, std::string_view header, const std::vector<Item>& items,
                   Cells cells_of) {
@@ -53,11 +53,12 @@ std::string table(std::string_view title, std::string_view header, const std::ve
     out += "|---";
   }
   out += "|\n";
-  for (std::size_t index = 0; index < std::min(items.size(), kMostRows); ++index) {
+  for (std::size_t index = 0; index < std::min(items.size(), kMostMarkdownRows); ++index) {
     out += cells_of(items[index]) + "\n";
   }
-  return items.size() > kMostRows ? out + fmt::format("\nAnd {} more.\n", items.size() - kMostRows)
-                                  : out;
+  return items.size() > kMostMarkdownRows
+             ? out + fmt::format("\nAnd {} more.\n", items.size() - kMostMarkdownRows)
+             : out;
 }
 
 std::string verdict_row(const VerdictChange& change) {

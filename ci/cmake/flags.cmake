@@ -35,6 +35,7 @@ function(sparity_precompile name)
 endfunction()
 
 set(tensor_headers <ATen/core/Tensor.h> <ATen/ops/empty.h>)
+sparity_precompile(plain LIBRARIES nlohmann_json::nlohmann_json HEADERS <nlohmann/json.hpp>)
 sparity_precompile(tensors LIBRARIES ext::torch_cpu HEADERS ${tensor_headers})
 sparity_precompile(tests LIBRARIES GTest::gmock HEADERS <gmock/gmock.h> <gtest/gtest.h>)
 sparity_precompile(tensor_tests
@@ -60,20 +61,21 @@ function(sparity_reaches_torch target result)
 endfunction()
 
 # sparity_build(target [TENSORS set] [PLAIN set] DEPS …) compiles a target of ours as all are compiled, with the first
-# set of precompiled headers where it links LibTorch ("tensors" unless given), with the second where it does not.
+# set of precompiled headers where it links LibTorch ("tensors" unless given), with the second where it does not
+# ("plain" unless given).
 function(sparity_build target)
   cmake_parse_arguments(ARG "" "TENSORS;PLAIN" "DEPS" ${ARGN})
   target_link_libraries(${target} PRIVATE sparity_build_flags)
-  set(headers "${ARG_PLAIN}")
+  set(headers plain ${ARG_PLAIN})
   foreach(library IN LISTS ARG_DEPS)
     sparity_reaches_torch(${library} torch)
     if(torch)
       set(headers tensors ${ARG_TENSORS})
-      list(POP_BACK headers headers)
     endif()
   endforeach()
-  if(headers AND SPARITY_PRECOMPILE)
-    target_precompile_headers(${target} REUSE_FROM sparity_precompiled_${headers})
+  if(SPARITY_PRECOMPILE)
+    list(GET headers -1 last_named)
+    target_precompile_headers(${target} REUSE_FROM sparity_precompiled_${last_named})
   endif()
 endfunction()
 

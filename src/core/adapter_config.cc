@@ -24,7 +24,7 @@ constexpr std::int64_t kMostLayer = 1 << 20;
 
 /// Fields that change no number: where the adapter comes from, what it is for, and settings of
 /// what is off.
-constexpr auto kIndifferent = std::to_array<std::string_view>({
+constexpr auto kIgnoredAdapterFields = std::to_array<std::string_view>({
     "auto_mapping",
     "inference_mode",
     "megatron_core",
@@ -269,7 +269,7 @@ AdapterConfig read_adapter_config(const Json& object, const std::string& source)
     config.base_model_name_or_path = *fields.text("base_model_name_or_path");
   }
   check_together(fields, config);
-  fields.ignore(kIndifferent);
+  fields.ignore(kIgnoredAdapterFields);
   for (const std::string& pointer : fields.unread()) {
     SPARITY_FAIL_INPUT(
         fmt::format("{}: expected the fields of PEFT 0.21.2's LoraConfig, found another: {}",

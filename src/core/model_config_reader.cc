@@ -17,7 +17,7 @@ namespace {
 using Json = nlohmann::json;
 
 /// Keys of Hugging Face's files that change nothing in what is computed here.
-constexpr auto kIndifferent = std::to_array<std::string_view>({
+constexpr auto kIgnoredHubFields = std::to_array<std::string_view>({
     "_name_or_path",
     "architectures",
     "auto_map",
@@ -238,7 +238,7 @@ ModelConfig read_hugging_face_config(const Json& document, const std::string& so
   config.bos_token_id = read_token_id(fields, "bos_token_id", config.bos_token_id);
   config.eos_token_id = read_token_id(fields, "eos_token_id", config.eos_token_id);
   config.pad_token_id = read_token_id(fields, "pad_token_id", config.pad_token_id);
-  fields.ignore(kIndifferent);
+  fields.ignore(kIgnoredHubFields);
   warn_unread(fields, source, warnings);
   return config;
 }

@@ -10,7 +10,8 @@ namespace sparity::core {
 namespace {
 
 /// Cache rows and the storage of FP8 scales: nothing here depends on them.
-constexpr auto kIndifferent = std::to_array<std::string_view>({"max_batch_size", "scale_fmt"});
+constexpr auto kIgnoredOfficialFields =
+    std::to_array<std::string_view>({"max_batch_size", "scale_fmt"});
 
 void read_dimensions(JsonFields& fields, ModelConfig& config, std::int64_t& dense_layers,
                      const std::string& source, std::vector<std::string>& warnings) {
@@ -82,7 +83,7 @@ ModelConfig read_official_config(const nlohmann::json& document, const std::stri
   // The released file leaves max_seq_len to the code, where it is 16384.
   config.max_position_embeddings = fields.integer("max_seq_len", 16384, 1, kMaxDimension);
   config.rope_parameters = read_rope(fields, config.max_position_embeddings);
-  fields.ignore(kIndifferent);
+  fields.ignore(kIgnoredOfficialFields);
   warn_unread(fields, source, warnings);
   return config;
 }

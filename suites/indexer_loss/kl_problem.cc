@@ -30,8 +30,6 @@ using core::KlOptions;
 namespace reference = sparity::reference;
 
 constexpr std::int64_t kRows = 2;
-constexpr std::int64_t kTokens = 37;
-constexpr std::int64_t kSelected = 11;
 constexpr std::int64_t kPadded = 5;
 
 /// Gradients of a sum over rows; zeros where it doesn't depend on an operand.

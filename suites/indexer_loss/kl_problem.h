@@ -13,6 +13,10 @@
 
 namespace sparity::suites::indexer_loss {
 
+/// Tokens of a row, and keys selected for each, unless a case needs others.
+inline constexpr std::int64_t kTokens = 37;
+inline constexpr std::int64_t kSelected = 11;
+
 /// Names of what a KL loss of one layer is computed from: "index_q", "index_k", "index_weights",
 /// "q_nope", "q_rot", "kv", "k_rot", "kv_b_proj"; "selected" I64 [B, S, K]; "token_mask" Bool [B,
 /// S]. Two rows of tokens in the config's own head sizes, the second padded on the left; selected

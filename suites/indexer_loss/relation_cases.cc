@@ -24,8 +24,6 @@ using cases::TensorMap;
 using core::AttentionMode;
 using core::KlOptions;
 
-constexpr std::int64_t kTokens = 37;
-constexpr std::int64_t kSelected = 11;
 constexpr KlOptions kDefault;
 
 /// Unit roundoff of what the loss is computed in.

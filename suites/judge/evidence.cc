@@ -19,7 +19,6 @@ namespace {
 constexpr std::size_t kWorstElements = 5;
 constexpr std::int64_t kMapCells = 64;
 constexpr int kDecades = 10;
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 /// Shares of the allowance, element by element.
 class Shares {

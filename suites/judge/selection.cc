@@ -18,7 +18,6 @@ namespace sparity::judge {
 
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr std::size_t kWorstElements = 5;
 

@@ -12,8 +12,6 @@ namespace sparity::judge {
 
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
 double score_of(std::span<const double> scores, std::int64_t index) {
   return scores[static_cast<std::size_t>(index)];
 }

@@ -4,11 +4,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace sparity::judge {
+
+inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 /// A tensor as the comparator sees it: host memory, row-major, every element widened exactly to
 /// double (core::widen). It is read as a matrix of rows × columns, columns being the last

@@ -59,8 +59,9 @@ Trace reference_trace(const SuiteContext& context, const at::Tensor& x, at::Scal
     recorder.force(name, value);
   }
   const tensors::Probe probe = tensors::Probe(&recorder).layer(context.first_moe_layer());
-  probe("mlp", reference::model::moe(x.to(type), reference_weights(context, type), context.config(),
-                                     context.options().recipe, probe.scope("mlp")));
+  probe("mlp", sparity::reference::model::moe(x.to(type), reference_weights(context, type),
+                                              context.config(), context.options().recipe,
+                                              probe.scope("mlp")));
   return taken_from(recorder);
 }
 
@@ -186,21 +187,22 @@ std::string first_moe_prefix(const SuiteContext& context) {
   return "model.layers." + std::to_string(context.first_moe_layer()) + ".mlp.";
 }
 
-reference::model::MoeWeights reference_weights(const SuiteContext& context, at::ScalarType type) {
+sparity::reference::model::MoeWeights reference_weights(const SuiteContext& context,
+                                                        at::ScalarType type) {
   const std::string prefix = first_moe_prefix(context);
   const auto take = [&](const std::string& name) {
     const at::Tensor& stored = context.weights().at(prefix + name);
     return type == at::kDouble ? stored.to(at::kDouble) : stored;
   };
   const auto take_mlp = [&](const std::string& name) {
-    return reference::model::MlpWeights{.gate_proj = take(name + "gate_proj.weight"),
-                                        .up_proj = take(name + "up_proj.weight"),
-                                        .down_proj = take(name + "down_proj.weight")};
+    return sparity::reference::model::MlpWeights{.gate_proj = take(name + "gate_proj.weight"),
+                                                 .up_proj = take(name + "up_proj.weight"),
+                                                 .down_proj = take(name + "down_proj.weight")};
   };
-  reference::model::MoeWeights weights{.gate_weight = take("gate.weight"),
-                                       .gate_bias = take("gate.e_score_correction_bias"),
-                                       .experts = {},
-                                       .shared_experts = take_mlp("shared_experts.")};
+  sparity::reference::model::MoeWeights weights{.gate_weight = take("gate.weight"),
+                                                .gate_bias = take("gate.e_score_correction_bias"),
+                                                .experts = {},
+                                                .shared_experts = take_mlp("shared_experts.")};
   for (std::int64_t e = 0; e < context.config().n_routed_experts; ++e) {
     weights.experts.push_back(take_mlp("experts." + std::to_string(e) + "."));
   }

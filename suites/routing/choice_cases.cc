@@ -56,10 +56,6 @@ Case grouped_case(const std::string& name, const MakeScores& make) {
   return choice_case(name, grouped, make);
 }
 
-at::ScalarType wide_type(const SuiteContext& context) {
-  return tensors::at_least_f32(context.activation());
-}
-
 MakeScores random_scores(double bias_centre) {
   return [bias_centre](const SuiteContext& context, const core::ModelConfig& config) {
     return TensorMap{{"scores", grid_scores(context, config, "routing.scores")},

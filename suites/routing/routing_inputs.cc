@@ -13,10 +13,6 @@ namespace {
 
 constexpr double kGrid = 4096;
 
-at::ScalarType wide_type(const cases::SuiteContext& context) {
-  return tensors::at_least_f32(context.activation());
-}
-
 }  // namespace
 
 core::ModelConfig grouped_config() {
@@ -50,6 +46,10 @@ at::Tensor grid_bias(const cases::SuiteContext& context, const core::ModelConfig
       .round()
       .div(kGrid)
       .to(wide_type(context));
+}
+
+at::ScalarType wide_type(const cases::SuiteContext& context) {
+  return tensors::at_least_f32(context.activation());
 }
 
 Router router_of(const cases::SuiteContext& context) {

@@ -12,6 +12,9 @@ namespace sparity::suites::routing {
 /// of which are kept, 3 experts a token, weights scaled by 2.5.
 core::ModelConfig grouped_config();
 
+/// f32(A), in which routers work.
+at::ScalarType wide_type(const cases::SuiteContext& context);
+
 /// Unbiased scores [2, 37, E], f32(A), multiples of 2⁻¹² in (0, 1): biases on the same grid add to
 /// them exactly.
 at::Tensor grid_scores(const cases::SuiteContext& context, const core::ModelConfig& config,

@@ -24,7 +24,7 @@ Json written_by_peft() {
 }
 
 /// The message with which `json` is refused, "" when it is not.
-std::string refusal(const Json& json) {
+std::string adapter_refusal(const Json& json) {
   try {
     read_adapter_config(json, "a.json");
   } catch (const Error& error) {
@@ -34,10 +34,10 @@ std::string refusal(const Json& json) {
   return "";
 }
 
-std::string refusal_with(const std::string& pointer, const Json& value) {
+std::string adapter_refusal_with(const std::string& pointer, const Json& value) {
   Json json = written_by_peft();
   json[Json::json_pointer(pointer)] = value;
-  return refusal(json);
+  return adapter_refusal(json);
 }
 
 TEST(AdapterConfig, EveryFieldThatPeftWritesIsKnown) {
@@ -92,71 +92,89 @@ TEST(AdapterConfig, OneNameOrLayerMayStandAlone) {
   EXPECT_EQ(read_adapter_config(layer, "a").layers_to_transform, std::vector<std::int64_t>{2});
 }
 
-struct Rejected {
+struct RejectedAdapter {
   const char* pointer;
   const char* value;  // JSON
 };
 
-class AdapterConfigRejects : public testing::TestWithParam<Rejected> {};
+class AdapterConfigRejects : public testing::TestWithParam<RejectedAdapter> {};
 
 TEST_P(AdapterConfigRejects, TheFieldByItsPointer) {
-  ASSERT_EQ(refusal(written_by_peft()), "");
-  const std::string message = refusal_with(GetParam().pointer, Json::parse(GetParam().value));
+  ASSERT_EQ(adapter_refusal(written_by_peft()), "");
+  const std::string message =
+      adapter_refusal_with(GetParam().pointer, Json::parse(GetParam().value));
   EXPECT_TRUE(message.starts_with(std::string("a.json: ") + GetParam().pointer)) << message;
   EXPECT_THAT(message, HasSubstr(": expected "));
   EXPECT_THAT(message, HasSubstr(", found "));
 }
 
 // What PEFT has and this does not.
-INSTANTIATE_TEST_SUITE_P(
-    Unsupported, AdapterConfigRejects,
-    testing::Values(
-        Rejected{"/peft_type", "\"LOHA\""}, Rejected{"/bias", "\"lora_only\""},
-        Rejected{"/use_dora", "true"}, Rejected{"/fan_in_fan_out", "true"},
-        Rejected{"/modules_to_save", "[\"lm_head\"]"}, Rejected{"/lora_bias", "true"},
-        Rejected{"/layer_replication", "[[0, 2]]"}, Rejected{"/init_lora_weights", "false"},
-        Rejected{"/init_lora_weights", "\"pissa\""}, Rejected{"/init_lora_weights", "\"eva\""},
-        Rejected{"/loftq_config", R"({"loftq_bits": 4})"}, Rejected{"/use_qalora", "true"},
-        Rejected{"/alora_invocation_tokens", "[1]"}, Rejected{"/megatron_config", R"({"a": 1})"},
-        Rejected{"/trainable_token_indices", "[3]"}, Rejected{"/ensure_weight_tying", "true"},
-        Rejected{"/kasa_config", R"({"a": 1})"}, Rejected{"/use_bdlora", R"({"a": 1})"},
-        Rejected{"/eva_config", R"({"rho": 2})"}, Rejected{"/use_dora", "1"}));
+INSTANTIATE_TEST_SUITE_P(Unsupported, AdapterConfigRejects,
+                         testing::Values(RejectedAdapter{"/peft_type", "\"LOHA\""},
+                                         RejectedAdapter{"/bias", "\"lora_only\""},
+                                         RejectedAdapter{"/use_dora", "true"},
+                                         RejectedAdapter{"/fan_in_fan_out", "true"},
+                                         RejectedAdapter{"/modules_to_save", "[\"lm_head\"]"},
+                                         RejectedAdapter{"/lora_bias", "true"},
+                                         RejectedAdapter{"/layer_replication", "[[0, 2]]"},
+                                         RejectedAdapter{"/init_lora_weights", "false"},
+                                         RejectedAdapter{"/init_lora_weights", "\"pissa\""},
+                                         RejectedAdapter{"/init_lora_weights", "\"eva\""},
+                                         RejectedAdapter{"/loftq_config", R"({"loftq_bits": 4})"},
+                                         RejectedAdapter{"/use_qalora", "true"},
+                                         RejectedAdapter{"/alora_invocation_tokens", "[1]"},
+                                         RejectedAdapter{"/megatron_config", R"({"a": 1})"},
+                                         RejectedAdapter{"/trainable_token_indices", "[3]"},
+                                         RejectedAdapter{"/ensure_weight_tying", "true"},
+                                         RejectedAdapter{"/kasa_config", R"({"a": 1})"},
+                                         RejectedAdapter{"/use_bdlora", R"({"a": 1})"},
+                                         RejectedAdapter{"/eva_config", R"({"rho": 2})"},
+                                         RejectedAdapter{"/use_dora", "1"}));
 
 // Values of the wrong type or out of range.
 INSTANTIATE_TEST_SUITE_P(
     Malformed, AdapterConfigRejects,
     testing::Values(
-        Rejected{"/r", "0"}, Rejected{"/r", "-3"}, Rejected{"/r", "1099511627776"},
-        Rejected{"/r", "3.0"}, Rejected{"/r", "null"}, Rejected{"/r", "\"3\""},
-        Rejected{"/lora_alpha", "null"}, Rejected{"/lora_alpha", "-1"},
-        Rejected{"/lora_alpha", "1e300"}, Rejected{"/lora_alpha", "\"NaN\""},
-        Rejected{"/lora_dropout", "1"}, Rejected{"/lora_dropout", "1.0"},
-        Rejected{"/lora_dropout", "-0.1"}, Rejected{"/lora_dropout", "1.5"},
-        Rejected{"/use_rslora", "1"}, Rejected{"/target_modules", "7"},
-        Rejected{"/target_modules", "null"}, Rejected{"/target_modules", "[]"},
-        Rejected{"/target_modules", "\"\""}, Rejected{"/target_modules/2", "3"},
-        Rejected{"/target_modules/0", "\"\""}, Rejected{"/target_modules", "[\"wk\", \"wk\"]"},
-        Rejected{"/target_modules", "\"(wk\""}, Rejected{"/target_modules", "\"*wk\""},
-        Rejected{"/target_modules", R"("(wk)\\1")"}, Rejected{"/target_parameters", "\"wk\""},
-        Rejected{"/exclude_modules", "\"[wk\""}, Rejected{"/exclude_modules", "{}"},
-        Rejected{"/layers_to_transform", "-1"}, Rejected{"/layers_to_transform", "[0, 0]"},
-        Rejected{"/layers_to_transform", "[0.5]"}, Rejected{"/layers_to_transform", "true"},
-        Rejected{"/layers_to_transform", "9223372036854775808"},
-        Rejected{"/layers_pattern", "\"layers\""}, Rejected{"/layers_pattern", "[\"l.*\"]"},
-        Rejected{"/rank_pattern", "[3]"}, Rejected{"/rank_pattern/wk", "0"},
-        Rejected{"/rank_pattern/wk", "2.5"}, Rejected{"/rank_pattern", R"({"(wk": 2})"},
-        Rejected{"/alpha_pattern/wk", "\"3\""}, Rejected{"/alpha_pattern", R"({"": 3})"},
-        Rejected{"/base_model_name_or_path", "3"}));
+        RejectedAdapter{"/r", "0"}, RejectedAdapter{"/r", "-3"},
+        RejectedAdapter{"/r", "1099511627776"}, RejectedAdapter{"/r", "3.0"},
+        RejectedAdapter{"/r", "null"}, RejectedAdapter{"/r", "\"3\""},
+        RejectedAdapter{"/lora_alpha", "null"}, RejectedAdapter{"/lora_alpha", "-1"},
+        RejectedAdapter{"/lora_alpha", "1e300"}, RejectedAdapter{"/lora_alpha", "\"NaN\""},
+        RejectedAdapter{"/lora_dropout", "1"}, RejectedAdapter{"/lora_dropout", "1.0"},
+        RejectedAdapter{"/lora_dropout", "-0.1"}, RejectedAdapter{"/lora_dropout", "1.5"},
+        RejectedAdapter{"/use_rslora", "1"}, RejectedAdapter{"/target_modules", "7"},
+        RejectedAdapter{"/target_modules", "null"}, RejectedAdapter{"/target_modules", "[]"},
+        RejectedAdapter{"/target_modules", "\"\""}, RejectedAdapter{"/target_modules/2", "3"},
+        RejectedAdapter{"/target_modules/0", "\"\""},
+        RejectedAdapter{"/target_modules", "[\"wk\", \"wk\"]"},
+        RejectedAdapter{"/target_modules", "\"(wk\""},
+        RejectedAdapter{"/target_modules", "\"*wk\""},
+        RejectedAdapter{"/target_modules", R"("(wk)\\1")"},
+        RejectedAdapter{"/target_parameters", "\"wk\""},
+        RejectedAdapter{"/exclude_modules", "\"[wk\""}, RejectedAdapter{"/exclude_modules", "{}"},
+        RejectedAdapter{"/layers_to_transform", "-1"},
+        RejectedAdapter{"/layers_to_transform", "[0, 0]"},
+        RejectedAdapter{"/layers_to_transform", "[0.5]"},
+        RejectedAdapter{"/layers_to_transform", "true"},
+        RejectedAdapter{"/layers_to_transform", "9223372036854775808"},
+        RejectedAdapter{"/layers_pattern", "\"layers\""},
+        RejectedAdapter{"/layers_pattern", "[\"l.*\"]"}, RejectedAdapter{"/rank_pattern", "[3]"},
+        RejectedAdapter{"/rank_pattern/wk", "0"}, RejectedAdapter{"/rank_pattern/wk", "2.5"},
+        RejectedAdapter{"/rank_pattern", R"({"(wk": 2})"},
+        RejectedAdapter{"/alpha_pattern/wk", "\"3\""},
+        RejectedAdapter{"/alpha_pattern", R"({"": 3})"},
+        RejectedAdapter{"/base_model_name_or_path", "3"}));
 
 TEST(AdapterConfig, HasNoUnknownField) {
-  EXPECT_THAT(refusal_with("/target_moduls", {"wk"}),
+  EXPECT_THAT(adapter_refusal_with("/target_moduls", {"wk"}),
               HasSubstr("a.json: expected the fields of PEFT 0.21.2's LoraConfig, found another: "
                         "\"/target_moduls\""));
 }
 
 TEST(AdapterConfig, IsAnObject) {
   for (const char* text : {"[]", "3", "null", "\"r\""}) {
-    EXPECT_THAT(refusal(Json::parse(text)), HasSubstr("a.json: the whole file: expected an object"))
+    EXPECT_THAT(adapter_refusal(Json::parse(text)),
+                HasSubstr("a.json: the whole file: expected an object"))
         << text;
   }
 }
@@ -165,7 +183,7 @@ TEST(AdapterConfig, LayersDoNotGoWithAnExpression) {
   Json json = written_by_peft();
   json["target_modules"] = ".*wk";
   json["layers_to_transform"] = {0};
-  EXPECT_THAT(refusal(json), HasSubstr("/layers_to_transform: expected nothing"));
+  EXPECT_THAT(adapter_refusal(json), HasSubstr("/layers_to_transform: expected nothing"));
 }
 
 TEST(NamePattern, MatchesAsPythonsFullmatchAndPeftsPatternsDo) {

@@ -30,7 +30,7 @@ AdapterConfig exported(const char* json) {
   return config_for_peft(config, AdapterLayout(config, manifest, "a.json"), "out");
 }
 
-std::string refusal(const char* json) {
+std::string export_refusal(const char* json) {
   try {
     exported(json);
   } catch (const Error& error) {
@@ -96,27 +96,27 @@ TEST(AdapterExport, StackedExpertsStayStacked) {
 }
 
 TEST(AdapterExport, RefusesWhatPeftCannotLoad) {
-  EXPECT_THAT(refusal(R"({"target_modules": ["gate_proj"]})"),
+  EXPECT_THAT(export_refusal(R"({"target_modules": ["gate_proj"]})"),
               HasSubstr("model.layers.1.mlp.experts.0.gate_proj.weight without "
                         "model.layers.1.mlp.experts.7.up_proj.weight"));
-  EXPECT_THAT(refusal(R"({"target_modules": ["gate_proj", "up_proj"]})"),
+  EXPECT_THAT(export_refusal(R"({"target_modules": ["gate_proj", "up_proj"]})"),
               HasSubstr("experts.7.down_proj.weight"));
-  EXPECT_THAT(refusal(R"({"target_modules": ["down_proj"], "exclude_modules":
+  EXPECT_THAT(export_refusal(R"({"target_modules": ["down_proj"], "exclude_modules":
                           ["2.mlp.experts.3.down_proj"]})"),
               HasSubstr("without model.layers.2.mlp.experts.3.down_proj.weight"));
-  EXPECT_THAT(refusal(R"({"target_modules": ["down_proj"],
+  EXPECT_THAT(export_refusal(R"({"target_modules": ["down_proj"],
                           "rank_pattern": {"experts.3.down_proj": 2}})"),
               HasSubstr("2 of 3.5 for model.layers.1.mlp.experts.3.down_proj.weight"));
-  EXPECT_THAT(refusal(R"({"target_modules": ["down_proj", "gate_proj", "up_proj"],
+  EXPECT_THAT(export_refusal(R"({"target_modules": ["down_proj", "gate_proj", "up_proj"],
                           "alpha_pattern": {"experts\\.\\d+\\.up_proj": 2}})"),
               HasSubstr("one rank and one scaling"));
   for (const char* name : {"mlp.up_proj", "shared_experts.up_proj", "gate"}) {
     const std::string config =
         std::string(R"({"lora_dropout": 0.1, "target_modules": [")") + name + "\"]}";
-    EXPECT_THAT(refusal(config.c_str()), HasSubstr("/lora_dropout: expected 0")) << name;
+    EXPECT_THAT(export_refusal(config.c_str()), HasSubstr("/lora_dropout: expected 0")) << name;
   }
-  EXPECT_EQ(refusal(R"({"target_modules": ["q_a_proj", "wk"], "lora_dropout": 0.1})"), "");
-  EXPECT_EQ(refusal(R"({"target_modules": ["down_proj"]})"), "");
+  EXPECT_EQ(export_refusal(R"({"target_modules": ["q_a_proj", "wk"], "lora_dropout": 0.1})"), "");
+  EXPECT_EQ(export_refusal(R"({"target_modules": ["down_proj"]})"), "");
 }
 
 }  // namespace

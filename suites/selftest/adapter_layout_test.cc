@@ -37,7 +37,7 @@ AdapterLayout layout_of(const char* json) {
   return layout;
 }
 
-std::string refusal(const char* json) {
+std::string layout_refusal(const char* json) {
   try {
     layout_of(json);
   } catch (const Error& error) {
@@ -255,7 +255,7 @@ struct Refused {
 class AdapterLayoutRefuses : public testing::TestWithParam<Refused> {};
 
 TEST_P(AdapterLayoutRefuses, ByName) {
-  const std::string message = refusal(GetParam().config);
+  const std::string message = layout_refusal(GetParam().config);
   EXPECT_THAT(message, HasSubstr(": expected "));
   EXPECT_THAT(message, HasSubstr(", found "));
   for (const std::string& part : GetParam().said) {
@@ -300,7 +300,13 @@ INSTANTIATE_TEST_SUITE_P(
                 {"/target_modules", "\"mlp.up_proj\" (only what"}},
         Refused{R"({"target_modules": ["wk"], "layers_to_transform": [0],
                     "layers_pattern": ["layers", "h"]})",
-                {"/layers_pattern/1", "\"h\""}}));
+                {"/layers_pattern/1", "\"h\""}},
+        Refused{R"({"target_modules": ["wk", "wq"], "exclude_modules": ["wqb"],
+                    "target_parameters": ["gate_up"], "layers_to_transform": [0, 7, 9],
+                    "rank_pattern": {"q_a": 2}, "alpha_pattern": {"q_b": 2}})",
+                {"/target_modules: ", "\"wq\"", "; a.json: /exclude_modules: ", "\"wqb\"",
+                 "/target_parameters: ", "\"gate_up\"", "/layers_to_transform: ", "found 7",
+                 "found 9", "/rank_pattern: ", "\"q_a\"", "/alpha_pattern: ", "\"q_b\""}}));
 
 INSTANTIATE_TEST_SUITE_P(
     NotLinear, AdapterLayoutRefuses,
@@ -346,7 +352,7 @@ TEST(AdapterLayout, OfOverlappingPatternsTheFirstCountsInAFileOfPefts) {
 }
 
 TEST(AdapterLayout, DropoutIsFineWhereAnInputIsSeen) {
-  EXPECT_EQ(refusal(R"({"target_modules": ["q_a_proj", "o_proj", "wk", "mlp.up_proj"],
+  EXPECT_EQ(layout_refusal(R"({"target_modules": ["q_a_proj", "o_proj", "wk", "mlp.up_proj"],
                         "lora_dropout": 0.1})"),
             "");
 }

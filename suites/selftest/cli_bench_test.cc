@@ -21,8 +21,6 @@ using testing::HasSubstr;
 
 const fs::path kCommitted = fs::path(SPARITY_SOURCE_DIR) / "reports/baselines/counters.json";
 
-std::string quoted(const fs::path& path) { return "'" + path.string() + "'"; }
-
 TEST(CliBench, TimesPassesAndSaysWhereTimeAndMemoryGo) {
   const ScratchFolder folder;
   const Finished bench = run_sparity(

@@ -22,10 +22,6 @@ namespace fs = std::filesystem;
 using core::Dtype;
 using testing::HasSubstr;
 
-const fs::path kGolden = fs::path(SPARITY_SOURCE_DIR) / "fixtures/goldens/right-padding";
-
-std::string quoted(const fs::path& path) { return "'" + path.string() + "'"; }
-
 /// A candidate in float32 with a truth and a baseline that follow its choices, made once.
 class Compare : public testing::Test {
  protected:

@@ -22,14 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-std::string quoted(const fs::path& path) { return "'" + path.string() + "'"; }
-
-std::string content_of(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  EXPECT_TRUE(file.good()) << path;
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 std::vector<float> floats_of(const fs::path& path, const std::string& name) {
   const std::vector<std::byte> bytes = core::SafetensorsFile(path).read(name);
   std::vector<float> values(bytes.size() / sizeof(float));

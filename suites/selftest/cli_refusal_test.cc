@@ -22,10 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-const fs::path kGolden = fs::path(SPARITY_SOURCE_DIR) / "fixtures/goldens/right-padding";
-
-std::string quoted(const fs::path& path) { return "'" + path.string() + "'"; }
-
 /// A copy of a small checkpoint and its inputs.
 class Refusal : public testing::Test {
  protected:

@@ -19,8 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-const fs::path kGolden = fs::path(SPARITY_SOURCE_DIR) / "fixtures/goldens/right-padding";
-
 std::string quoted(const fs::path& path) { return "'" + path.string() + "'"; }
 
 std::string run_line(const fs::path& out, const std::string& more = "") {

@@ -27,14 +27,6 @@ namespace fs = std::filesystem;
 using testing::HasSubstr;
 using train::Stage;
 
-std::string quoted(const fs::path& path) { return "'" + path.string() + "'"; }
-
-std::string content_of(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  EXPECT_TRUE(file.good()) << path;
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 std::vector<nlohmann::json> lines_of(const fs::path& path) {
   std::vector<nlohmann::json> lines;
   std::ifstream file(path);

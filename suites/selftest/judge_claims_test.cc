@@ -19,9 +19,8 @@ namespace {
 using core::Dtype;
 using samples::failed;
 using samples::gate_named;
+using samples::kQuietNan;
 using samples::Trio;
-
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 /// Errors of the candidate are `factor` times the baseline's, in a float64-like dtype of roundoff
 /// u.
@@ -102,7 +101,7 @@ TEST(Comparator, ABrokenBaselineIsFoundWhateverTheCandidate) {
   }
   EXPECT_TRUE(failed(trio.judge(), "baseline"));
   Trio nan;
-  nan.baseline.values[0] = kNan;
+  nan.baseline.values[0] = kQuietNan;
   EXPECT_TRUE(failed(nan.judge(), "baseline"));
   EXPECT_FALSE(nan.judge().passed());
 }

@@ -26,17 +26,15 @@ namespace {
 using core::Dtype;
 using samples::failed;
 using samples::gate_named;
+using samples::kQuietNan;
 using samples::Trio;
-
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 TEST(Gate, PassesOnlyWhenBothSidesAreFiniteAndOrdered) {
   EXPECT_TRUE(make_gate("g", 1, 1).ok);
   EXPECT_TRUE(make_gate("g", 0, 0).ok);
   EXPECT_FALSE(make_gate("g", 1.0000001, 1).ok);
-  EXPECT_FALSE(make_gate("g", kNan, 1).ok);
-  EXPECT_FALSE(make_gate("g", 0, kNan).ok);
+  EXPECT_FALSE(make_gate("g", kQuietNan, 1).ok);
+  EXPECT_FALSE(make_gate("g", 0, kQuietNan).ok);
   EXPECT_FALSE(make_gate("g", 0, kInfinity).ok);
   EXPECT_FALSE(make_gate("g", -kInfinity, 1).ok);
 }
@@ -49,8 +47,8 @@ TEST(Gate, HeadroomOfAFailureIsAboveOneEvenForNan) {
   EXPECT_EQ(make_gate("g", 0, 5).headroom(), 0);
   EXPECT_EQ(make_gate("g", 1, 4).headroom(), 0.25);
   EXPECT_EQ(make_gate("g", 3, 0).headroom(), kInfinity);
-  EXPECT_EQ(make_gate("g", kNan, 1).headroom(), kInfinity);
-  EXPECT_EQ(make_gate("g", 0, kNan).headroom(), kInfinity);
+  EXPECT_EQ(make_gate("g", kQuietNan, 1).headroom(), kInfinity);
+  EXPECT_EQ(make_gate("g", 0, kQuietNan).headroom(), kInfinity);
 }
 
 TEST(StartCheck, C17ThisBuildIsNotFastMath) { EXPECT_NO_THROW(start_check()); }
@@ -68,25 +66,25 @@ TEST(Comparator, HonestCandidatePassesInEveryDtype) {
 
 TEST(Comparator, H1C1NanInOneElementFails) {
   Trio trio;
-  trio.candidate.values[37] = kNan;
+  trio.candidate.values[37] = kQuietNan;
   EXPECT_TRUE(failed(trio.judge(), "G0"));
 }
 
 TEST(Comparator, H2NanInAScalarLossFails) {
   Trio trio(std::vector<std::int64_t>{});
-  trio.candidate.values[0] = kNan;
+  trio.candidate.values[0] = kQuietNan;
   EXPECT_FALSE(trio.judge().passed());
 }
 
 TEST(Comparator, H22NegativeNanFails) {
   Trio trio;
-  trio.candidate.values[0] = -kNan;
+  trio.candidate.values[0] = -kQuietNan;
   EXPECT_FALSE(trio.judge().passed());
 }
 
 TEST(Comparator, H1NanInEverySideIsAFaultOfTheHarnessAndNoPass) {
   Trio trio;
-  trio.candidate.values[5] = trio.baseline.values[5] = trio.truth.values[5] = kNan;
+  trio.candidate.values[5] = trio.baseline.values[5] = trio.truth.values[5] = kQuietNan;
   const Comparison judged = trio.judge();
   EXPECT_FALSE(judged.passed());
   EXPECT_TRUE(failed(judged, "truth"));

@@ -19,7 +19,6 @@ using samples::chosen_of;
 using samples::failed;
 
 constexpr double kMasked = -std::numeric_limits<double>::infinity();
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 /// A router of 12 experts in 4 groups, 2 groups and 3 experts chosen.
 struct Router {
@@ -120,7 +119,7 @@ TEST(GroupedSelection, WrongScoresFailTheGroupMargins) {
 
 TEST(GroupedSelection, ANanScoreFails) {
   Router router;
-  router.candidate.values[5] = kNan;
+  router.candidate.values[5] = samples::kQuietNan;
   EXPECT_TRUE(failed(router.judge().experts.comparison, "S2"));
 }
 

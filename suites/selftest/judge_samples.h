@@ -8,11 +8,14 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <numbers>
 #include <random>
 #include <vector>
 
 namespace sparity::judge::samples {
+
+inline constexpr double kQuietNan = std::numeric_limits<double>::quiet_NaN();
 
 /// Standard normal numbers that are the same on every standard library.
 class Gaussian {

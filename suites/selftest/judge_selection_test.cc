@@ -23,7 +23,6 @@ using samples::failed;
 using samples::gate_named;
 
 constexpr double kMasked = -std::numeric_limits<double>::infinity();
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 /// A causal indexer: scores of all sides and the exact choice of each.
 struct Indexer {
@@ -99,7 +98,7 @@ TEST(Selection, S2OrderCountsUnderLowIndexAndNotUnderAny) {
 
 TEST(Selection, S2ANanScoreIsAnError) {
   Indexer sample;
-  sample.candidate.values[47 * 24 + 2] = kNan;
+  sample.candidate.values[47 * 24 + 2] = samples::kQuietNan;
   EXPECT_TRUE(failed(sample.judge().comparison, "S2"));
   EXPECT_TRUE(failed(sample.judge(TiePolicy::kAny).comparison, "S2"));
 }
@@ -116,7 +115,7 @@ TEST(Selection, S3OneFutureTokenFails) {
 }
 
 TEST(Selection, S3RepeatsGapsAndStrayNumbersFail) {
-  for (const double wrong : {-1.0, -2.0, 24.0, 0.5, kNan}) {
+  for (const double wrong : {-1.0, -2.0, 24.0, 0.5, samples::kQuietNan}) {
     Indexer sample;
     sample.indices.values[30 * Indexer::kK + 3] = wrong;
     EXPECT_TRUE(failed(sample.judge().comparison, "S3")) << wrong;

@@ -2,6 +2,8 @@
 
 #include "suites/selftest/scratch_folder.h"
 
+#include <gtest/gtest.h>
+
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
@@ -9,14 +11,13 @@
 
 namespace sparity::selftest {
 
-namespace {
-
 std::string content_of(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
+  EXPECT_TRUE(file.good()) << path;
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-}  // namespace
+std::string quoted(const std::filesystem::path& path) { return "'" + path.string() + "'"; }
 
 std::string sparity_line(const std::string& arguments) {
   return "'" SPARITY_PROGRAM "' " + arguments;

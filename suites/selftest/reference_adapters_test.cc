@@ -34,17 +34,18 @@ using tensors::Adapter;
 using tensors::LowRankPair;
 using train::NamedTensors;
 
-constexpr std::int64_t kTokens = 17;  // above index_topk: 12
+constexpr std::int64_t kAdaptedTokens = 17;  // above index_topk: 12
 
-const tensors::Checkpoint& tiny() {
+const tensors::Checkpoint& tiny_checkpoint() {
   static const tensors::Checkpoint kCheckpoint = tensors::seeded_checkpoint(
       core::read_model_config(SPARITY_SOURCE_DIR "/fixtures/configs/tiny.json").config, 5,
       core::Dtype::kF64);
   return kCheckpoint;
 }
 
-const tensors::Inputs& inputs() {  // 17 and 11 tokens
-  static const tensors::Inputs kInputs = tensors::seeded_inputs(tiny().config, 6, kTokens);
+const tensors::Inputs& short_inputs() {  // 17 and 11 tokens
+  static const tensors::Inputs kInputs =
+      tensors::seeded_inputs(tiny_checkpoint().config, 6, kAdaptedTokens);
   return kInputs;
 }
 
@@ -55,7 +56,8 @@ Adapter adapter_on(const std::vector<std::string>& modules, const std::string& n
   config.lora_alpha = 5;
   config.lora_dropout = dropout;
   config.target_modules.names = modules;
-  return tensors::seeded_adapter(config, tiny().manifest, name, 8, "test", /*filled=*/true);
+  return tensors::seeded_adapter(config, tiny_checkpoint().manifest, name, 8, "test",
+                                 /*filled=*/true);
 }
 
 /// Every linear layer of the model, experts, router and head included.
@@ -65,8 +67,8 @@ const std::vector<std::string> kEverything = {
     "lm_head"};
 
 model::ReferenceModel bind(std::vector<Adapter> adapters, at::ScalarType type = at::kDouble) {
-  return model::ReferenceModel::bind(tiny().weights, tiny().config, type, core::Recipe::kOfficial,
-                                     std::move(adapters));
+  return model::ReferenceModel::bind(tiny_checkpoint().weights, tiny_checkpoint().config, type,
+                                     core::Recipe::kOfficial, std::move(adapters));
 }
 
 double largest(const at::Tensor& tensor) { return tensor.abs().max().item<double>(); }
@@ -131,22 +133,22 @@ TEST(ReferenceAdapters, DropoutIsDrawnForEachPairAndOnlyInTraining) {
 
 TEST(ReferenceAdapters, MergedWeightsAreThoseOfPlainLoops) {
   const Adapter adapter = adapter_on({"o_proj", "mlp.gate", "experts.2.up_proj"});
-  const NamedTensors merged = model::merged(tiny().weights, {adapter});
+  const NamedTensors merged = model::merged(tiny_checkpoint().weights, {adapter});
   EXPECT_EQ(merged.size(), 4U + 3U + 3U);
   for (const core::AdapterPair& pair : adapter.layout.pairs()) {
     const at::Tensor& a = adapter.tensors.at(pair.a);
     const at::Tensor& b = adapter.tensors.at(pair.b);
     expect_close(
         merged.at(pair.parameter),
-        scalar::merged(doubles_of(tiny().weights.at(pair.parameter)), doubles_of(a.to(at::kDouble)),
-                       doubles_of(b.to(at::kDouble)), 2, 2.5));
+        scalar::merged(doubles_of(tiny_checkpoint().weights.at(pair.parameter)),
+                       doubles_of(a.to(at::kDouble)), doubles_of(b.to(at::kDouble)), 2, 2.5));
   }
 }
 
 TEST(ReferenceAdapters, MergingRoundsOnceToTheWeightsDtype) {
   const Adapter adapter = adapter_on({"o_proj"});
-  const tensors::WeightStore narrow =
-      tiny().weights.rounded(tiny().manifest, core::Dtype::kBF16, core::Recipe::kHf);
+  const tensors::WeightStore narrow = tiny_checkpoint().weights.rounded(
+      tiny_checkpoint().manifest, core::Dtype::kBF16, core::Recipe::kHf);
   const std::string name = "model.layers.1.self_attn.o_proj.weight";
   const at::Tensor merged = model::merged(narrow, {adapter}).at(name);
   const LowRankPair pair = tensors::pairs_of({adapter}).at(name).at(0);
@@ -158,12 +160,12 @@ TEST(ReferenceAdapters, MergingRoundsOnceToTheWeightsDtype) {
 /// without.
 void expect_merging_changes_nothing(const std::vector<Adapter>& adapters) {
   const model::ReferenceModel bare = bind({});
-  const at::Tensor adapted = model::forward(bind(adapters), inputs());
-  const at::Tensor merged =
-      model::forward(model::with_values(bare, model::merged(tiny().weights, adapters)), inputs());
-  const at::Tensor tokens = inputs().token_mask.unsqueeze(-1);
+  const at::Tensor adapted = model::forward(bind(adapters), short_inputs());
+  const at::Tensor merged = model::forward(
+      model::with_values(bare, model::merged(tiny_checkpoint().weights, adapters)), short_inputs());
+  const at::Tensor tokens = short_inputs().token_mask.unsqueeze(-1);
   EXPECT_LE(largest((adapted - merged) * tokens), 1e-11 * largest(merged * tokens));
-  EXPECT_GT(largest((adapted - model::forward(bare, inputs())) * tokens), 1e-2);
+  EXPECT_GT(largest((adapted - model::forward(bare, short_inputs())) * tokens), 1e-2);
 }
 
 TEST(ReferenceAdapters, AnAdaptedModelIsTheMergedOne) {
@@ -177,8 +179,8 @@ TEST(ReferenceAdapters, StackedExpertsTakeTheirShares) {
   config.r = 2;
   config.lora_alpha = 5;
   config.target_parameters = {"gate_up_proj", "down_proj"};
-  expect_merging_changes_nothing(
-      {tensors::seeded_adapter(config, tiny().manifest, "default", 8, "test", /*filled=*/true)});
+  expect_merging_changes_nothing({tensors::seeded_adapter(config, tiny_checkpoint().manifest,
+                                                          "default", 8, "test", /*filled=*/true)});
 }
 
 TEST(ReferenceAdapters, WithoutChangeTheModelStaysBitForBit) {
@@ -188,18 +190,19 @@ TEST(ReferenceAdapters, WithoutChangeTheModelStaysBitForBit) {
       tensor = at::zeros_like(tensor);
     }
   }
-  EXPECT_TRUE(model::forward(bind({idle}), inputs()).equal(model::forward(bind({}), inputs())));
+  EXPECT_TRUE(
+      model::forward(bind({idle}), short_inputs()).equal(model::forward(bind({}), short_inputs())));
 }
 
 // --- gradients ----------------------------------------------------------------------------------
 
 const train::ObjectiveOptions kJoint = {.kl = core::KlOptions{}};
 
-bool is_indexer(const std::string& name) { return name.find(".indexer.") != std::string::npos; }
+bool of_indexer(const std::string& name) { return name.find(".indexer.") != std::string::npos; }
 
 TEST(ReferenceAdapters, GradientsAreTheAdaptersAlone) {
   const model::ReferenceModel adapted = bind({adapter_on(kEverything)});
-  const train::Objective joint = train::objective(adapted, inputs(), {}, kJoint);
+  const train::Objective joint = train::objective(adapted, short_inputs(), {}, kJoint);
   const NamedTensors trainable = model::trainable(adapted);
   ASSERT_EQ(joint.gradients.size(), trainable.size());
   for (const auto& [name, gradient] : joint.gradients) {
@@ -207,19 +210,19 @@ TEST(ReferenceAdapters, GradientsAreTheAdaptersAlone) {
     EXPECT_EQ(gradient.sizes(), trainable.at(name).sizes()) << name;
     EXPECT_EQ(gradient.scalar_type(), at::kDouble);
   }
-  const train::Objective lm = train::objective(adapted, inputs(), {}, {});
+  const train::Objective lm = train::objective(adapted, short_inputs(), {}, {});
   const train::Objective kl =
-      train::objective(adapted, inputs(), {}, {.lm = false, .kl = core::KlOptions{}});
+      train::objective(adapted, short_inputs(), {}, {.lm = false, .kl = core::KlOptions{}});
   for (const auto& [name, gradient] : joint.gradients) {
-    const NamedTensors& own = is_indexer(name) ? kl.gradients : lm.gradients;
+    const NamedTensors& own = of_indexer(name) ? kl.gradients : lm.gradients;
     EXPECT_LE(largest(own.at(name) - gradient), 1e-12 * largest(gradient)) << name;
-    EXPECT_FALSE((is_indexer(name) ? lm.gradients : kl.gradients).contains(name)) << name;
+    EXPECT_FALSE((of_indexer(name) ? lm.gradients : kl.gradients).contains(name)) << name;
   }
 }
 
 TEST(ReferenceAdapters, IdleExpertsHaveZeros) {
   const model::ReferenceModel adapted = bind({adapter_on({"down_proj"})});
-  tensors::Inputs few = inputs();
+  tensors::Inputs few = short_inputs();
   few.input_ids = few.input_ids.narrow(1, 0, 3).narrow(0, 0, 1);
   few.token_mask = few.token_mask.narrow(1, 0, 3).narrow(0, 0, 1);
   few.position_ids = few.position_ids.narrow(1, 0, 3).narrow(0, 0, 1);
@@ -244,21 +247,21 @@ TEST(ReferenceAdapters, IdleExpertsHaveZeros) {
 /// loss that reaches it: the other sees it through what is detached.
 void expect_derivative(const model::ReferenceModel& adapted, const std::string& name) {
   train::ObjectiveOptions options = kJoint;
-  if (is_indexer(name)) {
+  if (of_indexer(name)) {
     options.lm = false;
   } else {
     options.kl.reset();
   }
   tensors::Recorder recorder({"*topk_indices"});
   const NamedTensors gradients =
-      train::objective(adapted, inputs(), {}, options, tensors::Probe(&recorder)).gradients;
+      train::objective(adapted, short_inputs(), {}, options, tensors::Probe(&recorder)).gradients;
   const auto loss_at = [&](const at::Tensor& value) {
     tensors::Recorder forcing;
     for (const auto& [selection, indices] : recorder.captured()) {
       forcing.force(selection, indices);
     }
-    return train::objective(model::with_values(adapted, {{name, value}}), inputs(), {}, options,
-                            tensors::Probe(&forcing))
+    return train::objective(model::with_values(adapted, {{name, value}}), short_inputs(), {},
+                            options, tensors::Probe(&forcing))
         .loss.item<double>();
   };
   const at::Tensor start = model::trainable(adapted).at(name);
@@ -285,7 +288,7 @@ TEST(ReferenceAdapters, GradientsAreDerivatives) {
 
 TEST(ReferenceAdapters, RefusesALossThatNothingTrainableHasAShareIn) {
   const model::ReferenceModel indexer = bind({adapter_on({"wk"})});
-  EXPECT_THROW(train::objective(indexer, inputs(), {}, {}), core::Error);
+  EXPECT_THROW(train::objective(indexer, short_inputs(), {}, {}), core::Error);
 }
 
 // --- training -----------------------------------------------------------------------------------
@@ -296,7 +299,7 @@ train::TrainingPlan plan_of(const model::ReferenceModel& adapted) {
   plan.objective = kJoint;
   plan.groups = {{"llm", 0.01, {}}, {"indexer", 0.02, {}}};
   for (const auto& [name, tensor] : model::trainable(adapted)) {
-    plan.groups[is_indexer(name) ? 1 : 0].parameters.insert(name);
+    plan.groups[of_indexer(name) ? 1 : 0].parameters.insert(name);
   }
   plan.adamw = {.eps = 1e-3};
   return plan;
@@ -306,8 +309,8 @@ TEST(ReferenceAdapters, TrainingMovesAdaptersInFloat32OverAFixedBase) {
   const model::ReferenceModel start =
       bind({adapter_on({"o_proj"}, "llm"), adapter_on({"wk"}, "indexer")}, at::kBFloat16);
   train::Training training(start, plan_of(start));
-  training.step({inputs()});
-  training.step({inputs()});
+  training.step({short_inputs()});
+  training.step({short_inputs()});
   for (const auto& [name, parameter] : training.model().parameters) {
     EXPECT_TRUE(parameter.equal(start.parameters.at(name))) << name;
   }
@@ -317,7 +320,7 @@ TEST(ReferenceAdapters, TrainingMovesAdaptersInFloat32OverAFixedBase) {
   for (const auto& [name, tensor] : after) {
     EXPECT_EQ(tensor.scalar_type(), at::kFloat);
     EXPECT_GT(largest(tensor - before.at(name)), 1e-3) << name;
-    const std::string group = is_indexer(name) ? "indexer" : "llm";
+    const std::string group = of_indexer(name) ? "indexer" : "llm";
     EXPECT_TRUE(tensor.equal(training.optimizer(group).states().at(name).master));
   }
 }
@@ -335,14 +338,14 @@ TEST(ReferenceAdapters, EveryStepDrawsItsOwnDropout) {
   for (train::TrainedGroup& group : plan.groups) {
     group.peak_rate = 0.0;
   }
-  const double kept = train::Training(adapted, plan).step({inputs()}).loss;
+  const double kept = train::Training(adapted, plan).step({short_inputs()}).loss;
   plan.dropout_seed = 9;
   train::Training training(adapted, plan);
-  const double first = training.step({inputs()}).loss;
-  const double second = training.step({inputs()}).loss;
+  const double first = training.step({short_inputs()}).loss;
+  const double second = training.step({short_inputs()}).loss;
   const auto loss_of = [&](std::int64_t step) {
     return train::objective(
-               adapted, inputs(),
+               adapted, short_inputs(),
                {.dropout = tensors::DropoutDraw{.seed = 9, .step = step, .micro_batch = 0}}, kJoint)
         .loss.item<double>();
   };
@@ -352,7 +355,7 @@ TEST(ReferenceAdapters, EveryStepDrawsItsOwnDropout) {
   EXPECT_GT(std::abs(first - second), 1e-4);
   // Two micro-batches of one step differ too.
   train::Training twice(adapted, plan);
-  const double both = twice.step({inputs(), inputs()}).loss;
+  const double both = twice.step({short_inputs(), short_inputs()}).loss;
   EXPECT_GT(std::abs(both - first), 1e-4);
 }
 

@@ -26,9 +26,6 @@ namespace {
 namespace model = reference::model;
 namespace scalar = reference::scalar;
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr auto kOfficial = core::Recipe::kOfficial;
-
 // --- indexer ------------------------------------------------------------------------------------
 
 TEST(ReferenceScalar, HadamardAgreesAndKeepsProducts) {

@@ -29,8 +29,6 @@ namespace model = reference::model;
 namespace scalar = reference::scalar;
 using core::Recipe;
 
-constexpr auto kOfficial = Recipe::kOfficial;
-
 // --- experts ------------------------------------------------------------------------------------
 
 model::MlpWeights random_mlp(std::int64_t inner, std::int64_t width, unsigned seed) {

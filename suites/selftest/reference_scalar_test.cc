@@ -25,8 +25,6 @@ namespace model = reference::model;
 namespace scalar = reference::scalar;
 using core::Recipe;
 
-constexpr auto kOfficial = Recipe::kOfficial;
-
 // --- norms and linear ---------------------------------------------------------------------------
 
 TEST(ReferenceScalar, LinearAgrees) {

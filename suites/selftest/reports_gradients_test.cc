@@ -13,12 +13,9 @@
 namespace sparity::reports {
 namespace {
 
+using selftest::contains;
 using selftest::expect_sound;
 using selftest::passing_report;
-
-bool contains(std::string_view text, std::string_view part) {
-  return text.find(part) != std::string_view::npos;
-}
 
 /// The gradients suite with one parameter, and a path a kind.
 Report report_with_gradients(double headroom, std::int64_t agreeing) {

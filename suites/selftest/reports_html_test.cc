@@ -23,15 +23,12 @@
 namespace sparity::reports {
 namespace {
 
+using selftest::contains;
 using selftest::expect_sound;
 using selftest::failing_report;
 using selftest::Markup;
 using selftest::passing_report;
 using selftest::scan_markup;
-
-bool contains(std::string_view text, std::string_view part) {
-  return text.find(part) != std::string_view::npos;
-}
 
 TEST(ReportHtml, IsOneFileWithoutScriptOrRequest) {
   for (const Report& report : {passing_report(), failing_report()}) {

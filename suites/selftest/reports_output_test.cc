@@ -18,14 +18,11 @@
 namespace sparity::reports {
 namespace {
 
+using selftest::contains;
 using selftest::failing_report;
 using selftest::Markup;
 using selftest::passing_report;
 using selftest::scan_markup;
-
-bool contains(std::string_view text, std::string_view part) {
-  return text.find(part) != std::string_view::npos;
-}
 
 std::int64_t elements(const Markup& markup, const std::string& name) {
   return std::ranges::count(markup.elements, name);

@@ -7,6 +7,10 @@
 
 namespace sparity::selftest {
 
+bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
+
 using judge::CaseRecord;
 using reports::Report;
 using reports::SuiteId;

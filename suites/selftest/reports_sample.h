@@ -3,6 +3,7 @@
 #include "reports/report.h"
 
 #include <string>
+#include <string_view>
 
 namespace sparity::selftest {
 
@@ -25,6 +26,9 @@ reports::Report passing_report();
 /// not exercised and did not have to be, a skipped suite, and a known mistake whose place is
 /// "indexer.q".
 reports::Report failing_report();
+
+/// Whether `part` is somewhere in `text`.
+bool contains(std::string_view text, std::string_view part);
 
 /// What a tensor's name may hold: quotes, tags, an ANSI escape, a bidirectional override, a NUL, a
 /// byte that is no UTF-8, an XML section's end and an entity.

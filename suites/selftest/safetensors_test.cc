@@ -40,7 +40,7 @@ SafetensorsHeader parse(std::string_view header, std::uint64_t data_size) {
   return parse_safetensors_header(prefix(header), 8 + header.size() + data_size, "f.safetensors");
 }
 
-std::string refusal(std::string_view header, std::uint64_t data_size = 4) {
+std::string header_refusal(std::string_view header, std::uint64_t data_size = 4) {
   try {
     parse(header, data_size);
   } catch (const Error& error) {
@@ -106,7 +106,7 @@ TEST(SafetensorsHeader, RefusesShapesThatOverflowEvenWhenEmpty) {
   for (const char* shape :
        {"[4294967296,4294967296]", "[4294967296,4294967296,0]", "[0,4294967296,4294967296]",
         "[9223372036854775807]", "[2305843009213693952]", "[18446744073709551615]"}) {
-    EXPECT_NE(refusal(one("F32", shape, "[0,0]"), 0), "") << shape;
+    EXPECT_NE(header_refusal(one("F32", shape, "[0,0]"), 0), "") << shape;
   }
 }
 
@@ -114,23 +114,24 @@ TEST(SafetensorsHeader, RefusesNumbersThatAreNotPlainUnsignedIntegers) {
   for (const char* number : {"1.0", "-0", "1e3", "-1", "true", "null", "\"1\"", "1e400",
                              "18446744073709551616", "[1]"}) {
     const std::string in_array = "[" + std::string(number) + "]";
-    EXPECT_NE(refusal(one("F32", in_array, "[0,4]")), "") << number;
-    EXPECT_NE(refusal(one("F32", "[1]", "[" + std::string(number) + ",4]")), "") << number;
-    EXPECT_NE(refusal(one("F32", "[1]", "[0," + std::string(number) + "]")), "") << number;
+    EXPECT_NE(header_refusal(one("F32", in_array, "[0,4]")), "") << number;
+    EXPECT_NE(header_refusal(one("F32", "[1]", "[" + std::string(number) + ",4]")), "") << number;
+    EXPECT_NE(header_refusal(one("F32", "[1]", "[0," + std::string(number) + "]")), "") << number;
   }
 }
 
 TEST(SafetensorsHeader, NamesTypesOfTheFormatThatItDoesNotRead) {
   for (const char* dtype : {"F4", "F6_E2M3", "I8", "I16", "U16", "U32", "U64", "C64"}) {
-    EXPECT_NE(refusal(one(dtype, "[1]", "[0,4]")).find("a type of the format"), std::string::npos);
+    EXPECT_NE(header_refusal(one(dtype, "[1]", "[0,4]")).find("a type of the format"),
+              std::string::npos);
   }
   for (const char* dtype : {"F8_E4M3", "F8_E5M2", "F8_E8M0"}) {
     EXPECT_EQ(
-        refusal(one(dtype, "[4]", "[0,4]")),
+        header_refusal(one(dtype, "[4]", "[0,4]")),
         "f.safetensors: /a/dtype: expected F64, F32, F16, BF16, I64, I32, U8 or BOOL, found \"" +
             std::string(dtype) + "\": FP8 tensors are not read, convert them to BF16 first");
   }
-  EXPECT_EQ(refusal(one("float32", "[1]", "[0,4]")).find("format"), std::string::npos);
+  EXPECT_EQ(header_refusal(one("float32", "[1]", "[0,4]")).find("format"), std::string::npos);
 }
 
 TEST(SafetensorsHeader, TellsHolesFromOverlapsAndTails) {
@@ -138,14 +139,14 @@ TEST(SafetensorsHeader, TellsHolesFromOverlapsAndTails) {
     return std::string(R"({"a":{"dtype":"U8","shape":[2],"data_offsets":)") + first +
            R"(},"b":{"dtype":"U8","shape":[2],"data_offsets":)" + second + "}}";
   };
-  EXPECT_EQ(refusal(two("[0,2]", "[2,4]")), "");
-  EXPECT_NE(refusal(two("[0,2]", "[1,3]"), 3).find("an overlap"), std::string::npos);
-  EXPECT_NE(refusal(two("[0,2]", "[0,2]"), 2).find("an overlap"), std::string::npos);
-  EXPECT_NE(refusal(two("[0,2]", "[3,5]"), 5).find("a hole"), std::string::npos);
-  EXPECT_NE(refusal(two("[1,3]", "[3,5]"), 5).find("a hole"), std::string::npos);
-  EXPECT_NE(refusal(two("[0,2]", "[2,4]"), 5).find("found 5"), std::string::npos);
-  EXPECT_NE(refusal(two("[0,2]", "[2,4]"), 3), "");
-  EXPECT_NE(refusal(two("[2,0]", "[2,4]")), "");
+  EXPECT_EQ(header_refusal(two("[0,2]", "[2,4]")), "");
+  EXPECT_NE(header_refusal(two("[0,2]", "[1,3]"), 3).find("an overlap"), std::string::npos);
+  EXPECT_NE(header_refusal(two("[0,2]", "[0,2]"), 2).find("an overlap"), std::string::npos);
+  EXPECT_NE(header_refusal(two("[0,2]", "[3,5]"), 5).find("a hole"), std::string::npos);
+  EXPECT_NE(header_refusal(two("[1,3]", "[3,5]"), 5).find("a hole"), std::string::npos);
+  EXPECT_NE(header_refusal(two("[0,2]", "[2,4]"), 5).find("found 5"), std::string::npos);
+  EXPECT_NE(header_refusal(two("[0,2]", "[2,4]"), 3), "");
+  EXPECT_NE(header_refusal(two("[2,0]", "[2,4]")), "");
 }
 
 TEST(TensorName, RefusesWhatIsUnsafeToShowOrToOpen) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "src/core/forward_options.h"
+
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
@@ -12,6 +14,7 @@ using Doubles = std::vector<double>;
 using Integers = std::vector<std::int64_t>;
 
 inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
+inline constexpr auto kOfficial = core::Recipe::kOfficial;
 
 /// Normal numbers in float64 that depend on nothing but `seed` and the shape.
 at::Tensor random_tensor(at::IntArrayRef shape, unsigned seed);
