@@ -64,7 +64,7 @@ class OtherNames {
 };
 
 /// What PEFT gives one of its own targets.
-struct Size {
+struct TargetSize {
   std::int64_t rank = 0;
   double scaling = 0;
 };
@@ -94,11 +94,11 @@ class Exporter {
     result.target_modules = {module_names(), std::nullopt};
     result.target_parameters = parameter_names();
     result.rank_pattern = patterns<std::int64_t>(
-        [&](const std::string& key, const Size& size) -> std::optional<std::int64_t> {
+        [&](const std::string& key, const TargetSize& size) -> std::optional<std::int64_t> {
           return size.rank == parts_of(key) * config_.r ? std::nullopt : std::optional(size.rank);
         });
-    result.alpha_pattern =
-        patterns<double>([&](const std::string& key, const Size& size) -> std::optional<double> {
+    result.alpha_pattern = patterns<double>(
+        [&](const std::string& key, const TargetSize& size) -> std::optional<double> {
           const double given = config_.lora_alpha * static_cast<double>(parts_of(key));
           const double divisor = divisor_of(size.rank);
           return given / divisor == size.scaling ? std::nullopt
@@ -296,7 +296,7 @@ class Exporter {
   const AdapterLayout& layout_;
   const std::string& source_;
   std::map<std::string, SeparateLayer> separate_;  // by "model.layers.1.mlp.experts"
-  std::map<std::string, Size> sizes_;
+  std::map<std::string, TargetSize> sizes_;
   std::set<std::string> fused_;
 };
 

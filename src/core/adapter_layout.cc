@@ -258,21 +258,24 @@ class Planner {
     }
   }
 
+  /// PEFT is silent about most of these: all are named at once.
   void check_all_used() {
-    if (!all_linear_) {
-      check_all_count(targets_.entries(), targets_.place(), linear_modules_);
-    }
-    check_all_count(parameters_.entries(), parameters_.place(), parameter_names());
-    check_all_count(excluded_.entries(), excluded_.place(), linear_modules_);
-    if (layers_.active()) {
-      layers_.check_all_used();
-    }
     const std::vector<std::string> adapted = adapted_modules();
+    std::vector<std::string> complaints =
+        layers_.active() ? layers_.unused() : std::vector<std::string>{};
+    if (!all_linear_) {
+      complaints.push_back(unused_entries(targets_.entries(), targets_.place(), linear_modules_));
+    }
+    complaints.push_back(
+        unused_entries(parameters_.entries(), parameters_.place(), parameter_names()));
+    complaints.push_back(unused_entries(excluded_.entries(), excluded_.place(), linear_modules_));
+    complaints.push_back(unused_entries(ranks_.entries(), ranks_.place(), adapted));
+    complaints.push_back(unused_entries(alphas_.entries(), alphas_.place(), adapted));
+    std::erase(complaints, "");
+    SPARITY_CHECK_INPUT(complaints.empty(), fmt::format("{}", fmt::join(complaints, "; ")));
     SPARITY_CHECK_INPUT(!adapted.empty(), fmt::format("{}: expected modules to adapt, found none "
                                                       "that /exclude_modules leaves",
                                                       targets_.place()));
-    check_all_count(ranks_.entries(), ranks_.place(), adapted);
-    check_all_count(alphas_.entries(), alphas_.place(), adapted);
   }
 
   std::vector<std::string> parameter_names() const {

@@ -179,18 +179,25 @@ void LayerFilter::count(const std::string& module) {
   }
 }
 
-void LayerFilter::check_all_used() const {
+std::vector<std::string> LayerFilter::unused() const {
+  std::vector<std::string> complaints;
   for (const auto& [layer, used] : layers_) {
-    SPARITY_CHECK_INPUT(used, fmt::format("{}: /layers_to_transform: expected layers of the model "
-                                          "that hold target_modules, found {}",
-                                          source_, layer));
+    if (!used) {
+      complaints.push_back(
+          fmt::format("{}: /layers_to_transform: expected layers of the model that "
+                      "hold target_modules, found {}",
+                      source_, layer));
+    }
   }
   for (std::size_t i = 0; i < patterns_.size(); ++i) {
-    SPARITY_CHECK_INPUT(used_patterns_[i],
-                        fmt::format("{}: /layers_pattern/{}: expected what comes before a layer's "
-                                    "number (layers), found {}",
-                                    source_, i, quote(patterns_[i])));
+    if (!used_patterns_[i]) {
+      complaints.push_back(
+          fmt::format("{}: /layers_pattern/{}: expected what comes before a "
+                      "layer's number (layers), found {}",
+                      source_, i, quote(patterns_[i])));
+    }
   }
+  return complaints;
 }
 
 void PatternTable::add(const std::string& text, double value) {
@@ -223,8 +230,8 @@ std::vector<std::string> dotted_ends(const std::string& name) {
   return ends;
 }
 
-void check_all_count(const std::vector<EntryUse>& entries, const std::string& place,
-                     const std::vector<std::string>& names) {
+std::string unused_entries(const std::vector<EntryUse>& entries, const std::string& place,
+                           const std::vector<std::string>& names) {
   std::vector<std::string> complaints;
   for (const EntryUse& entry : entries) {
     if (entry.counted) {
@@ -237,13 +244,15 @@ void check_all_count(const std::vector<EntryUse>& entries, const std::string& pl
         : nearest.empty() ? quote(entry.text)
                           : fmt::format("{} (nearest: {})", quote(entry.text), nearest));
   }
+  if (complaints.empty()) {
+    return "";
+  }
   constexpr std::size_t kShown = 12;
   const std::size_t more = complaints.size() - std::min(complaints.size(), kShown);
   complaints.resize(complaints.size() - more);
-  SPARITY_CHECK_INPUT(
-      complaints.empty(),
-      fmt::format("{}: expected what matches something in this model, found {}{}", place,
-                  fmt::join(complaints, ", "), more > 0 ? fmt::format(" and {} more", more) : ""));
+  return fmt::format("{}: expected what matches something in this model, found {}{}", place,
+                     fmt::join(complaints, ", "),
+                     more > 0 ? fmt::format(" and {} more", more) : "");
 }
 
 std::string nearest_names(const std::string& wrong, const std::vector<std::string>& modules) {

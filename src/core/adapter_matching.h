@@ -54,8 +54,8 @@ class LayerFilter {
   bool passes(const std::string& module) const;
   /// Says that `module` has been adapted.
   void count(const std::string& module);
-  /// Throws (exit code 5) for a layer and for a pattern that none was adapted by.
-  void check_all_used() const;
+  /// A complaint of each layer and each pattern that nothing was adapted by.
+  std::vector<std::string> unused() const;
 
  private:
   struct Found {
@@ -101,10 +101,10 @@ class PatternTable {
 /// `name`, and all of it behind each of its dots, longest first.
 std::vector<std::string> dotted_ends(const std::string& name);
 
-/// Throws (exit code 5, starting with `place`) for each entry that does not count, with the nearest
-/// of `names`.
-void check_all_count(const std::vector<EntryUse>& entries, const std::string& place,
-                     const std::vector<std::string>& names);
+/// One complaint, starting with `place`, of all entries that do not count, with the nearest of
+/// `names`; empty where all count.
+std::string unused_entries(const std::vector<EntryUse>& entries, const std::string& place,
+                           const std::vector<std::string>& names);
 
 /// The names of `modules` that somebody who wrote `wrong` may have meant: "a, b, c", nearest first;
 /// empty where none comes near.

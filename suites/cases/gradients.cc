@@ -7,10 +7,13 @@
 #include "suites/judge/gradient_group.h"
 #include "suites/judge/name_sets.h"
 
+#include <ATen/ops/norm.h>
+#include <ATen/ops/softmax.h>
 #include <ATen/ops/stack.h>
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
 #include <optional>
 #include <ranges>
 
@@ -23,19 +26,49 @@ std::int64_t reduction_length(const SuiteContext& context) {
   return 2 * context.config().num_hidden_layers * context.reduction_length();
 }
 
-/// The size of the gradient that arrives at the layer of `name`: where sums over tokens or heads
-/// cancel, what is left is small beside it. Not set outside of layers.
-std::optional<double> arriving(const std::string& name, const BackwardTrace& truth) {
+const at::Tensor* shown(const BackwardTrace& side, const std::string& name) {
+  const auto found = side.trace.tensors.find(name);
+  return found == side.trace.tensors.end() ? nullptr : &found->second;
+}
+
+/// (‖q‖ + ‖p‖) / ‖q − p‖ of a layer's KL loss over the keys that it sums over: how much larger its
+/// gradient's terms are than the gradient. Not set where the truth shows no such loss.
+std::optional<double> cancellation(const std::string& layer, const BackwardTrace& truth) {
+  const std::string indexer = layer + ".self_attn.indexer.";
+  const at::Tensor* p = shown(truth, indexer + "kl_target");
+  const at::Tensor* scores = shown(truth, indexer + "scores");
+  const at::Tensor* gradient = shown(truth, tensors::gradient_name(indexer + "scores"));
+  if (p == nullptr || scores == nullptr || gradient == nullptr) {
+    return std::nullopt;
+  }
+  const at::Tensor absent = gradient->eq(0.0);
+  const at::Tensor q = scores->masked_fill(absent, -std::numeric_limits<double>::infinity())
+                           .softmax(-1)
+                           .masked_fill(absent, 0.0);
+  const at::Tensor target = p->masked_fill(absent, 0.0);
+  const double difference = q.sub(target).norm().item<double>();
+  return difference > 0 ? std::optional(q.norm().add(target.norm()).item<double>() / difference)
+                        : std::nullopt;
+}
+
+/// The size of what was summed up to the gradient `of_truth`, where that may cancel: of an
+/// indexer's, the terms q and p of its loss; of others, the gradient that arrives at their layer,
+/// beside which sums over tokens or heads may be small. Not set outside of layers.
+std::optional<double> summed_size(const std::string& name, const BackwardTrace& truth,
+                                  const at::Tensor& of_truth) {
   const std::size_t layer = name.find("layers.");
   if (layer == std::string::npos) {
     return std::nullopt;
   }
   const std::size_t end = name.find('.', layer + std::string_view("layers.").size());
-  const auto found =
-      truth.trace.tensors.find(tensors::gradient_name(name.substr(layer, end - layer)));
-  return found == truth.trace.tensors.end()
-             ? std::nullopt
-             : std::optional(judge::rms(judged(found->second).values));
+  const std::string layer_name = name.substr(layer, end - layer);
+  if (name.find(".indexer.") != std::string::npos) {
+    if (const auto factor = cancellation(layer_name, truth)) {
+      return *factor * judge::rms(judged(of_truth).values);
+    }
+  }
+  const at::Tensor* arriving = shown(truth, tensors::gradient_name(layer_name));
+  return arriving == nullptr ? std::nullopt : std::optional(judge::rms(judged(*arriving).values));
 }
 
 judge::Comparison judge_gradient(const SuiteContext& context, const std::string& name,
@@ -133,9 +166,10 @@ void judge_intermediate_gradients(const SuiteContext& context, const BackwardSid
   judge_names(way_back(sides.candidate), names, record);
   for (const std::string& name : names) {
     if (candidate.contains(name)) {
-      record.comparisons.push_back(judge_gradient(
-          context, name, false, arriving(name, sides.truth), candidate.at(name),
-          sides.baseline.trace.tensors.at(name), sides.truth.trace.tensors.at(name)));
+      const at::Tensor& truth = sides.truth.trace.tensors.at(name);
+      record.comparisons.push_back(
+          judge_gradient(context, name, false, summed_size(name, sides.truth, truth),
+                         candidate.at(name), sides.baseline.trace.tensors.at(name), truth));
     }
   }
 }
@@ -145,10 +179,11 @@ void judge_parameter_gradients(const SuiteContext& context, const BackwardSides&
   judge_names(parameter_names(sides.candidate), parameter_names(sides.truth), record);
   for (const ParameterGroup& group : groups_of(context) | std::views::reverse) {
     if (all_have(sides.candidate, group) && all_have(sides.truth, group)) {
+      const at::Tensor truth = stacked(sides.truth, group);
       record.comparisons.push_back(
           judge_gradient(context, tensors::gradient_name(group.name), group.matrix,
-                         arriving(group.name, sides.truth), stacked(sides.candidate, group),
-                         stacked(sides.baseline, group), stacked(sides.truth, group)));
+                         summed_size(group.name, sides.truth, truth),
+                         stacked(sides.candidate, group), stacked(sides.baseline, group), truth));
     }
   }
 }

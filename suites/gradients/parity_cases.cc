@@ -48,11 +48,9 @@ Case cotangent_case(const masking::MaskForm& form, AttentionMode mode) {
 std::vector<Case> parity_cases() {
   std::vector<Case> all = {loss_case(AttentionMode::kSparse), loss_case(AttentionMode::kDense)};
   for (const masking::MaskForm& form : masking::mask_forms()) {
-    all.push_back(cotangent_case(form, AttentionMode::kSparse));
-  }
-  for (const masking::MaskForm& form :
-       {masking::unmasked(), masking::padded_on_the_left(), masking::scattered_pairs()}) {
-    all.push_back(cotangent_case(form, AttentionMode::kDense));
+    for (const AttentionMode mode : {AttentionMode::kSparse, AttentionMode::kDense}) {
+      all.push_back(cotangent_case(form, mode));
+    }
   }
   return all;
 }

@@ -27,9 +27,11 @@ std::int64_t chain_length(const SuiteContext& context) {
 ObjectiveTrace trace_objective(const SuiteContext& context, const BoundModel& model,
                                AttentionMode mode, const Objective& objective,
                                const cases::Forced& forced) {
-  // What arrives at a layer is the size that its parameters' gradients are sums of.
-  tensors::Recorder recorder(
-      {"*.topk_indices", "*.kl_target", "grad.layers.[0-9]", "grad.layers.[0-9][0-9]"});
+  std::vector<std::string> names = {"*.topk_indices", "*.kl_target"};
+  if (&model == &context.truth()) {  // what gradients are sums of
+    names.insert(names.end(), {"grad.layers.[0-9]", "grad.layers.[0-9][0-9]", "*.indexer.scores"});
+  }
+  tensors::Recorder recorder(names);
   for (const auto& [name, value] : forced) {
     recorder.force(name, value);
   }
