@@ -127,6 +127,9 @@ void open_folder(const CheckOptions& options, const reports::Report& report,
 
 judge::Verdict verdict_of(const JobOutcome& outcome) {
   using judge::Verdict;
+  if (outcome.interrupted) {
+    return Verdict::kInconclusive;
+  }
   if (outcome.timed_out) {
     return Verdict::kTimeout;
   }
@@ -156,6 +159,9 @@ std::string message_of(const JobOutcome& outcome, judge::Verdict verdict, int li
   if (verdict == judge::Verdict::kPass) {
     return {};
   }
+  if (outcome.interrupted) {
+    return "interrupted before it ended";
+  }
   if (outcome.timed_out) {
     return fmt::format("stopped after {} s (--timeout)", limit);
   }
@@ -171,8 +177,9 @@ reports::SuiteRun suite_run_of(const reports::SuiteId& id, const Job& job,
   reports::SuiteRun run;
   run.id = id;
   run.verdict = verdict_of(outcome);
-  run.exit_code = outcome.exit_code;
-  run.signal_number = outcome.signal_number;
+  run.exit_code =
+      outcome.interrupted ? static_cast<int>(judge::exit_code(run.verdict)) : outcome.exit_code;
+  run.signal_number = outcome.interrupted ? 0 : outcome.signal_number;
   run.seconds = outcome.seconds;
   run.message = message_of(outcome, run.verdict, limit);
   for (const std::string& argument : job.arguments) {

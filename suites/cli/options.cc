@@ -91,6 +91,7 @@ void add_source_options(CLI::App& command, cases::ModelSource& source) {
       ->check(not_empty())
       ->type_name("FILE");
   add_config_options(command, source);
+  command.get_option("--model")->excludes("--config");
 }
 
 std::string example(const std::string& command_line) { return "\nExample:\n  " + command_line; }

@@ -107,13 +107,14 @@ Supervisor::Running Supervisor::start(std::size_t index, const Job& job) const {
     become(pointers.data(), out.c_str(), err.c_str());
   }
   setpgid(process, process);  // the child does it too: whoever is first
-  return {index, process, Clock::now(), false};
+  return {.job = index, .process = process, .started = Clock::now()};
 }
 
 void Supervisor::kill_late(Running& running) const {
   const bool late = Clock::now() - running.started > limit_;
   if ((late || interrupted()) && !running.killed_for_time) {
     running.killed_for_time = late;
+    running.killed_for_interrupt = !late;
     kill(-running.process, SIGKILL);
   }
 }
@@ -124,6 +125,7 @@ JobOutcome Supervisor::outcome_of(const Running& running, const Job& job, int st
   outcome.timed_out = running.killed_for_time;
   outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
   outcome.signal_number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  outcome.interrupted = running.killed_for_interrupt && outcome.signal_number == SIGKILL;
   outcome.error_tail = tail_of(log_of(job, "err"));
   return outcome;
 }

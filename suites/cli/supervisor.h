@@ -20,6 +20,7 @@ struct JobOutcome {
   int exit_code = 0;  // meaningful when signal_number is 0
   int signal_number = 0;
   bool timed_out = false;
+  bool interrupted = false;  // killed because the user asked to stop
   double seconds = 0;
   std::string error_tail;  // the last bytes of its stderr
 };
@@ -45,6 +46,7 @@ class Supervisor {
     pid_t process = 0;
     std::chrono::steady_clock::time_point started;
     bool killed_for_time = false;
+    bool killed_for_interrupt = false;
   };
 
   Running start(std::size_t index, const Job& job) const;

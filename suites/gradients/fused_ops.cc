@@ -1,13 +1,16 @@
 #include "suites/gradients/fused_ops.h"
 
 #include "src/ops/attention.h"
+#include "src/ops/balance.h"
 #include "src/ops/indexer.h"
+#include "src/ops/indexer_kl.h"
 #include "src/ops/linear.h"
 #include "src/ops/loss.h"
 #include "src/ops/mlp.h"
 #include "src/ops/moe.h"
 #include "src/ops/norm.h"
 #include "src/ops/rope.h"
+#include "src/tensors/at_dtype.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
@@ -107,7 +110,7 @@ class Maker {
       shapes.insert(shapes.end(), {{inner, width}, {inner, width}, {width, inner}});
     }
     Tensors inputs = normal("experts", shapes);
-    inputs[1] = inputs[1].to(type_ == at::kDouble ? at::kDouble : at::kFloat);
+    inputs[1] = inputs[1].to(wide());
     for (std::size_t i = 2; i < inputs.size(); ++i) {
       inputs[i] = inputs[i].mul(0.2);
     }
@@ -154,19 +157,69 @@ class Maker {
     };
   }
 
+  /// The KL loss of an indexer whose even heads' products are all positive and whose odd heads' all
+  /// negative, so far from ReLU's kink that no step of a difference crosses it.
+  FusedOp indexer_kl(const std::string& suffix, bool sparse) {
+    const std::int64_t heads = config_.index_n_heads;
+    const std::vector<std::int64_t> q = {kRows, kTokens, heads, config_.index_head_dim};
+    Tensors inputs = normal("indexer_kl",
+                            {q, {kRows, kTokens, config_.index_head_dim}, {kRows, kTokens, heads}});
+    const at::Tensor sign = at::arange(heads, at::kLong).remainder(2).mul(-2).add(1).unsqueeze(1);
+    inputs[0] = inputs[0].abs().add(0.5).mul(0.3).mul(sign.to(type_));
+    inputs[1] = inputs[1].abs().add(0.5).mul(0.3);
+    inputs[2] = inputs[2].to(wide()).mul(0.1);
+    const std::int64_t teachers = config_.num_attention_heads;
+    const Tensors teacher = normal(
+        "kl_teacher",
+        {{kRows, kTokens, teachers, config_.qk_nope_head_dim},
+         {kRows, kTokens, teachers, config_.qk_rope_head_dim},
+         {kRows, kTokens, config_.kv_lora_rank},
+         {kRows, kTokens, config_.qk_rope_head_dim},
+         {teachers * (config_.qk_nope_head_dim + config_.v_head_dim), config_.kv_lora_rank}});
+    const ops::AttentionOperands operands{teacher[0],          teacher[1],
+                                          teacher[2],          teacher[3],
+                                          teacher[4].mul(0.3), ops::softmax_scale(config_)};
+    at::Tensor tokens = at::ones({kRows, kTokens}, at::kBool);
+    tokens[1].narrow(0, 0, 9).fill_(false);
+    const ops::KeyMask mask(tokens, {});
+    const at::Tensor query = at::arange(kTokens, at::kLong).view({1, kTokens, 1});
+    const at::Tensor key = query.sub(at::arange(7, at::kLong).mul(3).view({1, 1, 7}));
+    at::Tensor selected = key.masked_fill(key.lt(0), -1).expand({kRows, kTokens, 7}).clone();
+    selected[1] = selected[1].masked_fill(selected[1].lt(9), -1);
+    const ops::KlTeacher attention =
+        sparse ? ops::KlTeacher{operands, ops::sparse_attention(operands, selected).lse, selected}
+               : ops::KlTeacher{operands, ops::dense_attention(operands, mask).lse, {}};
+    return {"indexer_kl" + suffix, inputs, [=](const Tensors& in) {
+              return ops::indexer_kl({in[0], in[1], in[2]}, attention, mask, {}).sum;
+            }};
+  }
+
+  FusedOp balance(const std::string& suffix, core::BalanceScope scope) {
+    at::Tensor tokens = at::ones({kRows, kTokens}, at::kBool);
+    tokens[1].narrow(0, 30, kTokens - 30).fill_(false);
+    const at::Tensor chosen =
+        at::arange(kRows * kTokens * 2, at::kLong).mul(3).remainder(5).view({kRows, kTokens, 2});
+    const at::Tensor scores = normal("balance", {{kRows, kTokens, 6}})[0];
+    const core::BalanceOptions options{.routing = core::BalanceRouting::kActual, .scope = scope};
+    return {"balance_loss" + suffix,
+            {scores.to(wide()).sigmoid().mul(0.8).add(0.2)},
+            [=](const Tensors& in) { return ops::balance_loss(in[0], chosen, tokens, options); }};
+  }
+
   FusedOp loss() {
-    const at::ScalarType wide = type_ == at::kDouble ? at::kDouble : at::kFloat;
     const at::Tensor labels =
         at::arange(kRows * kTokens, at::kLong).mul(7).remainder(29).view({kRows, kTokens});
     const at::Tensor some = labels.masked_fill(labels.eq(3), -100);
     at::Tensor tokens = at::ones({kRows, kTokens}, at::kBool);
     tokens[1].narrow(0, 30, kTokens - 30).fill_(false);
     return {"lm_loss",
-            {context_.normal("gradients.loss", {kRows, kTokens, 29}).to(wide)},
+            {context_.normal("gradients.loss", {kRows, kTokens, 29}).to(wide())},
             [=](const Tensors& in) { return ops::lm_loss(in[0], some, tokens).loss; }};
   }
 
  private:
+  at::ScalarType wide() const { return tensors::at_least_f32(type_); }
+
   const SuiteContext& context_;
   const core::ModelConfig& config_;
   at::ScalarType type_;
@@ -193,6 +246,10 @@ std::vector<FusedOp> fused_ops(const SuiteContext& context, at::ScalarType type)
     all.push_back(std::move(op));
   }
   all.push_back(maker.loss());
+  all.push_back(maker.indexer_kl(".sparse", true));
+  all.push_back(maker.indexer_kl(".dense", false));
+  all.push_back(maker.balance(".sequence", core::BalanceScope::kSequence));
+  all.push_back(maker.balance(".batch", core::BalanceScope::kBatch));
   return all;
 }
 

@@ -84,12 +84,12 @@ TEST(Check, NoGpuIsSkippedAsAWhole) {
   EXPECT_EQ(run_sparity("check norm --device cuda" + out_flag(folder)).exit_code, 77);
 }
 
-/// Starts a check in a process group of its own and kills it, with everything it started, once the
-/// journal holds a record.
-void start_and_kill(const ScratchFolder& folder, const std::string& arguments) {
+/// Starts a check in a process group of its own and sends it `signal` once the journal holds a
+/// record; how it ended. What it started dies with it.
+int start_and_signal(const ScratchFolder& folder, const std::string& arguments, int signal) {
   const std::string line = "exec " + sparity_line(arguments) + " >/dev/null 2>&1";
   const pid_t process = fork();
-  ASSERT_GE(process, 0);
+  EXPECT_GE(process, 0);
   if (process == 0) {
     setpgid(0, 0);
     execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);
@@ -99,20 +99,44 @@ void start_and_kill(const ScratchFolder& folder, const std::string& arguments) {
   for (int i = 0; i < 3000 && (!fs::exists(journal) || fs::file_size(journal) == 0); ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
-  kill(process, SIGKILL);
-  waitpid(process, nullptr, 0);
+  kill(process, signal);
+  int status = 0;
+  waitpid(process, &status, 0);
+  return status;
 }
 
 TEST(Check, KilledRunLeavesAReadableJournalAndResumes) {
   const ScratchFolder folder;
   const std::string arguments = "check norm rope loss --dtype float32" + out_flag(folder);
-  start_and_kill(folder, arguments);
+  start_and_signal(folder, arguments, SIGKILL);
   const judge::JournalContent journal = judge::read_journal(folder.path() / "results.jsonl");
   ASSERT_GT(journal.records.size(), 0U);
   EXPECT_FALSE(fs::exists(folder.path() / "report.json"));
   const Finished resumed = run_sparity(arguments + " --resume");
   EXPECT_EQ(resumed.exit_code, 0) << resumed.out << resumed.err;
   EXPECT_GT(report_in(folder).resumed_cases, 0);
+}
+
+TEST(Check, WhoStopsItIsToldThatNothingIsDecided) {
+  const ScratchFolder folder;
+  const std::string arguments = "check masking norm --dtype float32" + out_flag(folder);
+  const int status = start_and_signal(folder, arguments, SIGINT);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 3);
+  const reports::Report report = report_in(folder);
+  EXPECT_FALSE(report.complete);
+  for (const reports::SuiteRun& run : report.suite_runs) {
+    EXPECT_TRUE(run.verdict == judge::Verdict::kPass ||
+                run.message == "interrupted before it ended")
+        << run.id.suite << ": " << run.message;
+  }
+  EXPECT_EQ(run_sparity(arguments + " --resume").exit_code, 0);
+}
+
+TEST(Check, ModelAndConfigExcludeEachOther) {
+  const Finished both = run_sparity("check norm --model x --config tiny");
+  EXPECT_EQ(both.exit_code, 5);
+  EXPECT_THAT(both.err, HasSubstr("--config"));
 }
 
 TEST(Check, ResumeRefusesAnotherRunsJournal) {
