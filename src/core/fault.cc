@@ -144,6 +144,15 @@ constexpr std::array kRegister = {
     FaultInfo{kF84RepeatedTokenOverwrites, "F84",
               "embedding gradient keeps the last of a repeated token", "gradients",
               "embed_tokens.weight"},
+    // In bfloat16 the baseline's own gradients carry errors of this size.
+    FaultInfo{kF85GainSumsInBf16, "F85", "gradients of RMSNorm gains accumulated in bfloat16",
+              "gradients", "norm.weight", "float32"},
+    FaultInfo{kF86DecayInGradient, "F86", "AdamW's decay added to the gradient, as Adam does",
+              "training", "first.master"},
+    FaultInfo{kF87EpsilonInsideRoot, "F87", "AdamW's epsilon inside the square root", "training",
+              "first.master"},
+    FaultInfo{kF88StepCountedLate, "F88", "AdamW's bias correction counts one step too many",
+              "training", "first.master"},
 };
 
 Fault planted_fault = kNone;

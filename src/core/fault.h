@@ -76,6 +76,10 @@ enum class Fault {
   kF82RoutingWeightsWithoutGradient,
   kF83LossGradientOverAllTokens,
   kF84RepeatedTokenOverwrites,
+  kF85GainSumsInBf16,
+  kF86DecayInGradient,
+  kF87EpsilonInsideRoot,
+  kF88StepCountedLate,
 };
 
 /// One row of the register.
@@ -85,6 +89,7 @@ struct FaultInfo {
   std::string_view title;   // one line, for reports
   std::string_view suite;   // the suite that must kill it
   std::string_view locate;  // the trace name, or its tail, that must be named as first divergent
+  std::string_view dtype = {};  // the one dtype in which it shows; empty: in each
 };
 
 /// Every plantable fault; empty in builds without them.

@@ -111,7 +111,7 @@ void ShardedSafetensors::open_index(const fs::path& folder) {
         location != tensors_.end() && location->second.shard == shard_numbers.at(shard),
         fmt::format("{}: /weight_map{}: expected the tensor in {}, found it {}", source,
                     pointer_step(name), quote(shard),
-                    location == tensors_.end() ? "nowhere" : "in another shard"));
+                    location == tensors_.end() ? "in none of its shards" : "in another shard"));
   }
   double total = 0.0;
   for (const auto& [name, location] : tensors_) {

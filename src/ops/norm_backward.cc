@@ -88,7 +88,10 @@ NormGradients rms_norm_backward(const at::Tensor& x, const at::Tensor& gain, dou
       rms_row(in + r * n, g, static_cast<W>(eps), back + r * n, n, out + r * n, sums + block * n);
     });
   });
-  return {dx, partial.sum(0), {}};
+  if (core::planted(core::Fault::kF85GainSumsInBf16)) {
+    partial = partial.to(at::kBFloat16);
+  }
+  return {dx, partial.sum(0).to(at::kDouble), {}};
 }
 
 NormGradients layer_norm_backward(const at::Tensor& x, const at::Tensor& gain, double eps,

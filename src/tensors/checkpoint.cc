@@ -17,6 +17,8 @@ namespace sparity::tensors {
 
 namespace {
 
+constexpr const char* kIndexFile = "model.safetensors.index.json";
+
 at::Tensor read_tensor(const core::ShardedSafetensors& files, const std::string& name,
                        const core::TensorEntry& entry) {
   at::Tensor tensor = at::empty(entry.shape, to_scalar_type(entry.dtype));
@@ -39,7 +41,7 @@ void write_sharded(const std::vector<std::vector<core::TensorBytes>>& shards, st
     }
   }
   const nlohmann::json index = {{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}};
-  core::write_file_atomically(folder / "model.safetensors.index.json", index.dump(2) + "\n");
+  core::write_file_atomically(folder / kIndexFile, index.dump(2) + "\n");
 }
 
 }  // namespace
@@ -75,7 +77,9 @@ Checkpoint load_checkpoint(const std::filesystem::path& folder) {
         "{}: {} tensors of the multi-token-prediction layer model.layers.{} are left alone",
         folder.string(), set_aside, parsed.config.num_hidden_layers));
   }
-  WeightStore weights(manifest, std::move(tensors), folder.string());
+  const std::filesystem::path listing =
+      files.shards().size() == 1 ? files.shards().front().path() : folder / kIndexFile;
+  WeightStore weights(manifest, std::move(tensors), listing.string());
   return {std::move(parsed.config), std::move(manifest), std::move(weights), std::move(warnings)};
 }
 

@@ -34,12 +34,15 @@ struct StepNumbers {
   W eps;
   W rate;  // lr / (1 − β1ⁿ)
   W gradient_scale;
+  W weight_decay;
 
-  StepNumbers(const core::AdamWOptions& o, double learning_rate, double weight_decay,
-              std::int64_t n, double scale) {
-    const auto step = static_cast<double>(n);
+  StepNumbers(const core::AdamWOptions& o, double learning_rate, double decay_rate, std::int64_t n,
+              double scale) {
+    const auto step = static_cast<double>(n) + (planted(Fault::kF88StepCountedLate) ? 1.0 : 0.0);
     const bool uncorrected = planted(Fault::kF53NoBiasCorrection);
-    decay = static_cast<W>(1 - learning_rate * weight_decay);
+    decay =
+        static_cast<W>(planted(Fault::kF86DecayInGradient) ? 1.0 : 1 - learning_rate * decay_rate);
+    weight_decay = static_cast<W>(decay_rate);
     first = static_cast<W>(1 - o.beta1);
     second = static_cast<W>(o.beta2);
     second_new = static_cast<W>(1 - o.beta2);
@@ -54,12 +57,18 @@ struct StepNumbers {
 template <typename W>
 void update(const StepNumbers<W>& s, const W* gradient, std::int64_t count, W* parameter, W* m,
             W* v) {
+  const bool coupled = planted(Fault::kF86DecayInGradient);
+  const bool inside = planted(Fault::kF87EpsilonInsideRoot);
   at::parallel_for(0, count, kGrain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
-      const W g = gradient[i] * s.gradient_scale;
+      W g = gradient[i] * s.gradient_scale;
+      if (coupled) {
+        g += s.weight_decay * parameter[i];
+      }
       m[i] += (g - m[i]) * s.first;
       v[i] = v[i] * s.second + s.second_new * g * g;
-      const W denominator = std::sqrt(v[i]) / s.root_correction + s.eps;
+      const W denominator = inside ? std::sqrt(v[i] + s.eps) / s.root_correction
+                                   : std::sqrt(v[i]) / s.root_correction + s.eps;
       parameter[i] = parameter[i] * s.decay - s.rate * (m[i] / denominator);
     }
   });

@@ -8,7 +8,8 @@ resident size above that of the process before it loads the model.
 transformers runs with sdpa and the faster of its expert implementations, plain (`def`) or with its
 malloc tuned (`tun`: large blocks kept instead of returned to the system, which spares it page
 faults). Ratios are theirs over ours: above 1, Sparity is faster or smaller. Each is held against
-what a prototype of the candidate reached; a ratio below that is marked and listed at the end.
+what a prototype of the candidate reached; a ratio below that is marked and listed at the end, with where
+our time or memory goes.
 
 Beside every timing stands what the machine gave at that moment: the rate of a float32 matrix
 product, the slower of a probe before and one after. --json writes all figures for
@@ -25,6 +26,7 @@ import json
 import os
 import pathlib
 import random
+import signal
 import struct
 import subprocess
 import sys
@@ -71,7 +73,9 @@ def write_inputs(path: pathlib.Path, length: int, vocabulary: int) -> None:
     path.write_bytes(struct.pack("<Q", len(header)) + header + ids + ids)
 
 
-def run_transformers(folder: str, inputs: str, backward: bool, threads: int) -> dict[str, float]:
+def run_transformers(
+    folder: str, inputs: str, backward: bool, threads: int, experts: str
+) -> dict[str, float]:
     """The work of one transformers process."""
     import torch
     from safetensors.torch import load_file
@@ -80,26 +84,25 @@ def run_transformers(folder: str, inputs: str, backward: bool, threads: int) -> 
     torch.set_num_threads(threads)
     ids = load_file(inputs)["input_ids"]
     before = peak_bytes()
-    best = float("inf")
-    for experts in ("grouped_mm", "eager"):
-        model = DeepseekV32ForCausalLM.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            attn_implementation="sdpa",
-            experts_implementation=experts,
-            local_files_only=True,
-        ).eval()
-        for turn in range(1 + REPEATS):
-            start = time.perf_counter()
-            with torch.set_grad_enabled(backward):
-                result = model(ids, labels=ids if backward else None, use_cache=False)
-            if backward:
-                result.loss.backward()
-                model.zero_grad()
-            if turn:
-                best = min(best, time.perf_counter() - start)
-            del result
-    return {"seconds": best, "bytes": peak_bytes() - before}
+    fastest = float("inf")
+    model = DeepseekV32ForCausalLM.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        attn_implementation="sdpa",
+        experts_implementation=experts,
+        local_files_only=True,
+    ).eval()
+    for turn in range(1 + REPEATS):
+        start = time.perf_counter()
+        with torch.set_grad_enabled(backward):
+            result = model(ids, labels=ids if backward else None, use_cache=False)
+        if backward:
+            result.loss.backward()
+            model.zero_grad()
+        if turn:
+            fastest = min(fastest, time.perf_counter() - start)
+        del result
+    return {"seconds": fastest, "bytes": peak_bytes() - before}
 
 
 def run_sparity(
@@ -136,14 +139,21 @@ def empty_bytes(program: pathlib.Path) -> int:
 
 
 def in_a_process(arguments: list[str], tuned: bool) -> dict[str, float] | None:
-    """This script again, as the transformers side; None where it did not survive."""
-    done = subprocess.run(
-        [sys.executable, __file__, *arguments],
-        env={**os.environ, **(TUNED if tuned else {})},
-        capture_output=True,
-        text=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+    """This script again, as the transformers side, with either of its expert implementations: the
+    figures of the faster. None where the system ended it for its memory; any other end is an error."""
+    found = []
+    for experts in ("grouped_mm", "eager"):
+        done = subprocess.run(
+            [sys.executable, __file__, "--worker", *arguments, experts],
+            env={**os.environ, **(TUNED if tuned else {})},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode == 0:
+            found.append(json.loads(done.stdout.splitlines()[-1]))
+        elif done.returncode != -signal.SIGKILL and "memory" not in done.stderr:
+            sys.exit(f"transformers ({experts}) ended with {done.returncode}:\n{done.stderr}")
+    return min(found, key=lambda each: each["seconds"]) if found else None
 
 
 def best(results: list[dict[str, float]]) -> dict[str, float]:
@@ -203,6 +213,35 @@ def growth(measured: list[dict]) -> str | None:
     return f"our forward from 2048 to 8192 tokens: {found:.1f}x, {verdict} {LARGEST_GROWTH}x"
 
 
+def reason(program: pathlib.Path, measured: dict, key: str, threads: int) -> str:
+    """Where our own time or memory goes in a pass whose ratio is not what is aimed at."""
+    command = [str(program), "bench", "--config", "fork-small", "--tokens", str(measured["tokens"])]
+    command += ["--repeat", "2", "--threads", str(threads), "--profile", "--json"]
+    backward = measured["pass"] == "forward_backward"
+    done = subprocess.run(
+        command + (["--backward"] if backward else []), check=True, capture_output=True, text=True
+    )
+    profile = json.loads(done.stdout)
+    if key == "memory":
+        phases = (f"{p['phase']} {p['peak_bytes'] / 2**20:.0f} MB" for p in profile["memory"])
+        return "our peaks: " + ", ".join(phases)
+    ways = ("forward", "backward") if backward else ("forward",)
+    rate = profile["gemm_flops_per_second"]
+    spent = []
+    for op in profile["ops"]:
+        seconds = sum(op[f"{way}_seconds"] for way in ways)
+        flops = sum(op[f"{way}_flops"] for way in ways)
+        spent.append((seconds, op["op"], flops / rate / seconds if seconds > 0 else 0.0))
+    whole = sum(seconds for seconds, _, _ in spent)
+    parts = (
+        f"{op} {seconds / whole:.0%} (matrix products at {share:.0%} of the probe's rate)"
+        if share > 0
+        else f"{op} {seconds / whole:.0%}"
+        for seconds, op, share in sorted(spent, reverse=True)[:5]
+    )
+    return "our time: " + ", ".join(parts)
+
+
 def measure(
     arguments: argparse.Namespace,
     folder: pathlib.Path,
@@ -217,7 +256,7 @@ def measure(
     for _ in range(arguments.turns):
         ours.append(run_sparity(program, folder, inputs, backward, threads))
         if not backward or length <= arguments.backward_up_to:
-            worker = ["--worker", str(folder), str(inputs), str(int(backward)), str(threads)]
+            worker = [str(folder), str(inputs), str(int(backward)), str(threads)]
             plain.append(in_a_process(worker, False))
             tuned.append(in_a_process(worker, True))
         rates.append(gemm_rate(program, threads))
@@ -263,8 +302,8 @@ def main() -> None:
     parser.add_argument("--backward-up-to", type=int, default=2048, help="longest of theirs")
     parser.add_argument("--json", type=pathlib.Path, help="also write the figures to this file")
     if "--worker" in sys.argv:
-        folder, inputs, backward, threads = sys.argv[2:6]
-        print(json.dumps(run_transformers(folder, inputs, backward == "1", int(threads))))
+        folder, inputs, backward, threads, experts = sys.argv[2:7]
+        print(json.dumps(run_transformers(folder, inputs, backward == "1", int(threads), experts)))
         return
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -295,6 +334,7 @@ def main() -> None:
         for key in misses(each):
             aim = each[f"target_{key}"]
             print(f"missed: {name(each)}: {key} {ratios(each)[key]:.1f}x, aimed at {aim:.1f}x")
+            print(f"    {reason(arguments.program, each, key, arguments.threads)}")
 
 
 if __name__ == "__main__":

@@ -87,7 +87,9 @@ std::vector<Kill> check_kills(const Suite& suite, const cases::SuiteContext& con
   require_clean(suite, context);
   std::vector<Kill> kills;
   for (const core::FaultInfo& fault : core::fault_register()) {
-    if (fault.suite == suite.name) {
+    const bool shows =
+        fault.dtype.empty() || fault.dtype == core::to_string(context.options().dtype);
+    if (fault.suite == suite.name && shows) {
       kills.push_back(kill_of(fault, suite, context));
     }
   }
