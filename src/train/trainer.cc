@@ -5,6 +5,7 @@
 #include "src/tensors/at_dtype.h"
 #include "src/tensors/recorder.h"
 #include "src/train/adapter_rules.h"
+#include "src/train/finite.h"
 
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
@@ -17,6 +18,17 @@ namespace sparity::train {
 
 namespace {
 
+/// Refuses what `read`, which is finite, has become by being rounded to the run's dtype.
+void check_rounded(const std::string& name, const at::Tensor& read, const at::Tensor& used) {
+  if (read.scalar_type() == used.scalar_type()) {
+    return;
+  }
+  const std::string found = first_not_finite(used);
+  SPARITY_CHECK_INPUT(found.empty(),
+                      fmt::format("'{}': expected numbers that {} holds, found {} after rounding",
+                                  name, c10::toString(used.scalar_type()), found));
+}
+
 /// Parameters in the run's dtypes, as leaves; those that the stage trains gather gradients, unless
 /// adapters train in their place.
 tensors::WeightStore leaves_of(const tensors::Checkpoint& source, const TrainOptions& options,
@@ -26,7 +38,9 @@ tensors::WeightStore leaves_of(const tensors::Checkpoint& source, const TrainOpt
   std::map<std::string, at::Tensor> leaves;
   for (const core::ParameterSpec& parameter : source.manifest.parameters()) {
     const bool trained = !with_adapters && trains(options.stage, parameter.role);
-    leaves.emplace(parameter.name, rounded.at(parameter.name).detach().requires_grad_(trained));
+    const at::Tensor& used = rounded.at(parameter.name);
+    check_rounded(parameter.name, source.weights.at(parameter.name), used);
+    leaves.emplace(parameter.name, used.detach().requires_grad_(trained));
   }
   return tensors::WeightStore(source.manifest, std::move(leaves), "leaves");
 }
@@ -42,6 +56,9 @@ std::vector<tensors::Adapter> leaves_of(const std::vector<tensors::Adapter>& ada
   std::vector<tensors::Adapter> leaves;
   for (const tensors::Adapter& adapter : adapters) {
     leaves.push_back(tensors::as_leaves(adapter, wide));
+    for (const auto& [name, read] : adapter.tensors) {
+      check_rounded(name, read, leaves.back().tensors.at(name));
+    }
   }
   return leaves;
 }
@@ -51,22 +68,27 @@ bool is_norm(core::ParameterRole role) {
          role == core::ParameterRole::kIndexerNormBias;
 }
 
-[[noreturn]] void stop(std::int64_t step, const std::string& what) {
+/// `fate`: of the step.
+[[noreturn]] void stop(std::int64_t step, const std::string& what,
+                       const std::string& fate = "the step was not taken") {
   core::throw_error(core::ExitCode::kCrashed,
-                    fmt::format("step {}: {}; the step was not taken, and nothing was saved since "
-                                "the last checkpoint",
-                                step, what),
+                    fmt::format("step {}: {}; {}, and nothing was saved since the last checkpoint",
+                                step, what, fate),
                     __FILE__, __LINE__);
 }
 
 std::string text_of(const std::optional<double>& value) {
-  return value ? fmt::format("{}", *value) : "none";
+  return !value ? "none" : std::isnan(*value) ? "nan" : fmt::format("{}", *value);
 }
 
-void require_finite(std::int64_t step, const LossReport& loss) {
+void require_finite(std::int64_t step, const LossReport& loss, const std::string& kind,
+                    const std::string& fate) {
   if (!std::isfinite(loss.total)) {
-    stop(step, fmt::format("expected a finite loss, found {} (lm {}, kl {}, balance {})",
-                           loss.total, text_of(loss.lm), text_of(loss.kl), text_of(loss.balance)));
+    stop(
+        step,
+        fmt::format("expected a finite {}, found {} (lm {}, kl {}, balance {})", kind,
+                    text_of(loss.total), text_of(loss.lm), text_of(loss.kl), text_of(loss.balance)),
+        fate);
   }
 }
 
@@ -76,6 +98,28 @@ void require_finite(std::int64_t step, const Gradients& gradients) {
     if (!std::isfinite(norm)) {
       stop(step, fmt::format("expected finite gradients, found a norm of {} in {}", norm, name));
     }
+  }
+}
+
+void require_finite_after(std::int64_t step, const std::string& name, const at::Tensor& changed) {
+  const std::string found = first_not_finite(changed);
+  if (!found.empty()) {
+    stop(step, fmt::format("expected finite numbers after the update, found {} in {}", found, name),
+         "the step does not count");
+  }
+}
+
+/// Everything that a step with these gradients has written.
+void require_finite_after(std::int64_t step, const AdamW& optimizer, const Gradients& gradients) {
+  for (const auto& [name, gradient] : gradients) {
+    const at::Tensor& parameter = optimizer.parameters().at(name);
+    const AdamWState& state = optimizer.state().at(name);
+    require_finite_after(step, name, parameter);
+    if (parameter.scalar_type() != state.master.scalar_type()) {  // else rounded to itself
+      require_finite_after(step, name + ".master", state.master);
+    }
+    require_finite_after(step, name + ".exp_avg", state.exp_avg);
+    require_finite_after(step, name + ".exp_avg_sq", state.exp_avg_sq);
   }
 }
 
@@ -201,7 +245,7 @@ StepReport Trainer::step(const std::vector<tensors::Inputs>& micro_batches) {
     const ObjectiveValue value = evaluate(model_, inputs, forward, probe);
     const StepShare share(forward.objective, BatchCounts::of(inputs), counts);
     report.loss.add(value, forward.objective, share);
-    require_finite(report.step, report.loss);
+    require_finite(report.step, report.loss, "loss", "the step was not taken");
     share_of_total(value, forward.objective, share).backward();
     take_gradients(gradients);
     add_loads(choices.captured(), inputs.token_mask, loads);
@@ -241,6 +285,7 @@ void Trainer::optimize(const Gradients& gradients, StepReport& report) {
     const double rate = learning_rate_at(steps_done_, group.learning_rate, options_.schedule);
     report.learning_rates.emplace(group.name, rate);
     group.optimizer.step(by_group[i], rate, group.clip == 0.0 ? 1.0 : clip_scale(norm, group.clip));
+    require_finite_after(report.step, group.optimizer, by_group[i]);
   }
 }
 
@@ -259,8 +304,10 @@ void Trainer::add_loads(const std::map<std::string, at::Tensor>& choices,
 void Trainer::update_biases(const std::map<std::string, at::Tensor>& loads) {
   for (const auto& [choice, load] : loads) {
     const std::string gate = choice.substr(0, choice.rfind('.'));
-    const at::Tensor bias = weights_.at("model." + gate + ".e_score_correction_bias");
+    const std::string name = "model." + gate + ".e_score_correction_bias";
+    const at::Tensor bias = weights_.at(name);
     bias.copy_(ops::updated_bias(bias, load, options_.bias_update_rate));
+    require_finite_after(steps_done_ + 1, name, bias);
   }
 }
 
@@ -275,6 +322,7 @@ LossReport Trainer::validate(const std::vector<tensors::Inputs>& batches) const 
     report.add(evaluate(model_, inputs, forward), forward.objective,
                StepShare(forward.objective, BatchCounts::of(inputs), counts));
   }
+  require_finite(steps_done_, report, "validation loss", "the run stops");
   return report;
 }
 

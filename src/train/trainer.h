@@ -55,7 +55,8 @@ class Trainer {
   /// `options` must be settled. Writes into the checkpoint's storage where that has the run's
   /// dtype. Throws (exit code 5) when the stage does not train what an adapter is on, when
   /// `dual-lora` does not get one adapter that is on the model alone and one that is on the indexer
-  /// alone, and for adapters in `pretrain` or with a `bias_update_rate`.
+  /// alone, for adapters in `pretrain` or with a `bias_update_rate`, and for numbers that are not
+  /// finite once they are rounded to the run's dtype.
   Trainer(tensors::Checkpoint checkpoint, const TrainOptions& options,
           const std::vector<tensors::Adapter>& adapters = {});
 
@@ -64,10 +65,14 @@ class Trainer {
   /// mean over its rows (over the micro-batches, weighted by rows, with scope `batch`). Gradients
   /// are added up in f32(parameter), clipped, and given to AdamW; then the routers' biases move.
   /// Throws (exit code 4) and leaves every parameter as it was when a loss or a gradient is not
-  /// finite, and (exit code 5) when no label of the step counts in a stage with the LM loss.
+  /// finite, and (exit code 5) when no label of the step counts in a stage with the LM loss. Throws
+  /// (exit code 4) too when a parameter, a master, a moment or a bias that the step has written is
+  /// not finite: the step does not count as done, but the trainer holds what it wrote, and is no
+  /// longer to be used.
   StepReport step(const std::vector<tensors::Inputs>& micro_batches);
 
-  /// The stage's losses over all `batches` as one batch; no parameter changes.
+  /// The stage's losses over all `batches` as one batch; no parameter changes. Throws (exit code 4)
+  /// when they are not finite.
   LossReport validate(const std::vector<tensors::Inputs>& batches) const;
 
   std::int64_t steps_done() const { return steps_done_; }

@@ -141,6 +141,11 @@ std::string difference(const nlohmann::json& expected, const nlohmann::json& fou
   const auto text = [](const nlohmann::json& object, const std::string& name) {
     return object.contains(name) ? core::describe(object.at(name)) : std::string("none");
   };
+  // A stage decides which other options there are, so that it is what differs.
+  if (text(expected, "stage") != text(found, "stage")) {
+    return fmt::format("/options/stage: expected {} again, found {}", text(expected, "stage"),
+                       text(found, "stage"));
+  }
   nlohmann::json names = expected;
   names.update(found);
   for (const auto& [name, ignored] : names.items()) {

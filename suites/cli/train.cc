@@ -1,4 +1,5 @@
 #include "src/core/error.h"
+#include "src/train/finite.h"
 #include "src/train/token_data.h"
 #include "src/train/training_state.h"
 #include "suites/cli/adapter_options.h"
@@ -278,6 +279,7 @@ core::ExitCode run(const TrainCommand& command) {
   for (const std::string& warning : checkpoint.warnings) {
     warn(warning);
   }
+  train::check_finite(checkpoint, model_folder(command, record, resumed));
   train::TokenData data = read_data(command.data, options, checkpoint.config);
   if (record) {
     train::check_same_run(*record, options, data.sha256, resumed);

@@ -5,6 +5,7 @@
 #include "src/core/safetensors.h"
 #include "src/core/tensor_manifest.h"
 #include "src/train/stage.h"
+#include "suites/selftest/dump_edit.h"
 #include "suites/selftest/program.h"
 #include "suites/selftest/scratch_folder.h"
 
@@ -16,6 +17,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <string>
 #include <sys/wait.h>
 #include <vector>
@@ -181,7 +183,9 @@ TEST_F(Train, ResumingRefusesAnotherRun) {
   refused(resume + " --lr 0.5", "/options/lr: expected 0.001 again, found 0.5");
   refused(options + "--steps 2 --resume " + quoted(at("out")),
           "/step: expected fewer than --steps 2, found 2");
-  refused("--stage joint --steps 3 --resume " + quoted(at("out")), "/options/");
+  // kl_detach is an option of one of the two stages alone, and stands before "stage".
+  refused("--stage joint --steps 3 --resume " + quoted(at("out")),
+          R"(/options/stage: expected "sparse" again, found "joint")");
   refused(options + "--resume " + quoted(model()), "expected a folder step-N");
   const Finished late = run("out", options + "--steps 3 --resume " + quoted(at("out") / "step-1"));
   EXPECT_EQ(late.exit_code, 5);
@@ -229,6 +233,64 @@ TEST_F(Train, DivergenceStopsAndKeepsTheLastCheckpoint) {
   EXPECT_THAT(done.err, HasSubstr("finite"));
   EXPECT_EQ(run_sparity("inspect " + quoted(at("out") / "step-1")).exit_code, 0);
   EXPECT_FALSE(fs::exists(at("out") / "step-2"));
+}
+
+/// Exit code 4 in step 1 with this in the message, and nothing saved.
+class Diverges : public Train {
+ protected:
+  void stops(const std::string& options, const std::string& because) const {
+    const Finished done = run("out", options + " --steps 3 --save-every 1");
+    EXPECT_EQ(done.exit_code, 4) << options << "\n" << done.out;
+    EXPECT_THAT(done.err, HasSubstr("step 1: expected finite numbers after the update, found"));
+    EXPECT_THAT(done.err, HasSubstr(because));
+    EXPECT_THAT(done.err, HasSubstr("nothing was saved since the last checkpoint"));
+    EXPECT_FALSE(fs::exists(at("out") / "step-1"));
+    EXPECT_TRUE(lines_of(at("out") / "metrics.jsonl").empty());
+    fs::remove_all(at("out"));
+  }
+};
+
+TEST_F(Diverges, InAParameter) {
+  stops("--stage sparse --lr 1e38", "inf at [0, 0] in lm_head.weight");
+  // A row of the embedding that no token takes: 0 / (0 + eps).
+  stops("--stage frozen-indexer-sft --eps 0", "nan at [");
+}
+
+TEST_F(Diverges, InAMoment) {
+  // Gradients of 1e30 are finite, their squares are not, and a rate of 0 moves no parameter.
+  const auto raised = [](DumpEdit& file) {
+    float* gain = file.values<float>("model.norm.weight");
+    std::fill_n(gain, file.tensors.at("model.norm.weight").bytes.size() / sizeof(float), 1e25F);
+    float* head = file.values<float>("lm_head.weight");
+    std::fill_n(head, file.tensors.at("lm_head.weight").bytes.size() / sizeof(float), 0.0F);
+  };
+  edit(model() / "model.safetensors", model() / "model.safetensors", raised);
+  stops("--stage sparse --lr 0 --clip 0", "inf at [0, 0] in lm_head.weight.exp_avg_sq");
+}
+
+TEST_F(Train, WeightsThatAreNotFiniteAreRefusedFrozenOnesToo) {
+  const std::string name = "model.layers.1.self_attn.indexer.wk.weight";
+  const fs::path whole = at("whole.safetensors");
+  fs::copy_file(model() / "model.safetensors", whole);
+  for (const float wrong :
+       {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+    const auto spoilt = [&](DumpEdit& file) {
+      file.values<float>(name)[file.tensors.at(name).shape[1] + 3] = wrong;
+    };
+    edit(whole, model() / "model.safetensors", spoilt);
+    refused("--stage frozen-indexer-sft", "model.safetensors: '" + name +
+                                              "': expected finite numbers to train from, found " +
+                                              (wrong < 0 ? "-inf" : "nan") + " at [1, 3]");
+  }
+}
+
+TEST_F(Train, AWeightThatBfloat16DoesNotHoldIsRefused) {
+  const auto raised = [](DumpEdit& file) {
+    file.values<float>("model.embed_tokens.weight")[0] = 3.4e38F;  // the largest is 3.39e38
+  };
+  edit(model() / "model.safetensors", model() / "model.safetensors", raised);
+  refused("--stage sparse --dtype bfloat16",
+          "'model.embed_tokens.weight': expected numbers that BFloat16 holds, found inf at [0, 0]");
 }
 
 TEST_F(Train, AFullDiskLosesNoEarlierCheckpoint) {

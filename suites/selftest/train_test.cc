@@ -3,6 +3,7 @@
 #include "src/core/error.h"
 #include "src/core/safetensors.h"
 #include "src/tensors/checkpoint.h"
+#include "src/train/finite.h"
 #include "src/train/frozen.h"
 #include "src/train/token_data.h"
 #include "src/train/trainer.h"
@@ -309,6 +310,23 @@ TEST(Trainer, RoutersBiasesMoveTowardsEqualLoad) {
   EXPECT_GT(moved.max().item().toDouble(), 0.01 - 1e-6);
 }
 
+TEST(FirstNotFinite, IsFoundWhereverItStandsInEveryDtype) {
+  for (const at::ScalarType type : {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf}) {
+    // Longer than a block, and no whole number of them.
+    at::Tensor tensor = at::ones({37, 1001}, type);
+    tensor[0][0] = type == at::kDouble ? 1e308 : 6e4;  // large, and finite
+    tensor[36][1000] = -0.0;
+    EXPECT_EQ(first_not_finite(tensor), "");
+    tensor[36][1000] = -std::numeric_limits<double>::infinity();
+    EXPECT_EQ(first_not_finite(tensor), "-inf at [36, 1000]");
+    tensor[17][3] = std::numeric_limits<double>::quiet_NaN();
+    EXPECT_EQ(first_not_finite(tensor), "nan at [17, 3]");
+    EXPECT_EQ(first_not_finite(tensor.t()), "nan at [3, 17]");
+  }
+  EXPECT_EQ(first_not_finite(at::ones({0, 3})), "");
+  EXPECT_EQ(first_not_finite(at::ones({})), "");
+}
+
 TEST(Trainer, ALossThatIsNotFiniteChangesNothing) {
   const core::ModelConfig config = tiny();
   tensors::Checkpoint checkpoint = tensors::seeded_checkpoint(config, 3);
@@ -328,6 +346,13 @@ TEST(Trainer, ALossThatIsNotFiniteChangesNothing) {
   }
   EXPECT_EQ(trainer.steps_done(), 0);
   EXPECT_TRUE(at::equal(trainer.weights().at("model.norm.weight").detach(), watched));
+  try {
+    trainer.validate({batch_of(data, {0, 1})});
+    ADD_FAILURE() << "accepted";
+  } catch (const core::Error& error) {
+    EXPECT_EQ(error.code(), core::ExitCode::kCrashed);
+    EXPECT_THAT(error.what(), HasSubstr("step 0: expected a finite validation loss, found nan"));
+  }
 }
 
 }  // namespace
