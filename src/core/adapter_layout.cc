@@ -140,7 +140,11 @@ class Planner {
       excluded_.count(module);
       return false;
     }
-    if (!match.found || (layers_.active() && !match.whole && !layers_.passes(module))) {
+    if (!match.found) {
+      return false;
+    }
+    if (layers_.active() && !match.whole && !layers_.passes(module)) {
+      targets_.keep_out(module);
       return false;
     }
     targets_.count(module);
@@ -263,8 +267,13 @@ class Planner {
     const std::vector<std::string> adapted = adapted_modules();
     std::vector<std::string> complaints =
         layers_.active() ? layers_.unused() : std::vector<std::string>{};
+    // Where no layer lets anything through, what it kept from target_modules is no fault of theirs.
+    std::vector<EntryUse> targets = targets_.entries();
+    if (layers_.active() && !layers_.any_used()) {
+      std::erase_if(targets, [](const EntryUse& entry) { return entry.kept_out; });
+    }
     if (!all_linear_) {
-      complaints.push_back(unused_entries(targets_.entries(), targets_.place(), linear_modules_));
+      complaints.push_back(unused_entries(targets, targets_.place(), linear_modules_));
     }
     complaints.push_back(
         unused_entries(parameters_.entries(), parameters_.place(), parameter_names()));

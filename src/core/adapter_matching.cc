@@ -115,14 +115,18 @@ ModuleMatcher::Match ModuleMatcher::match(const std::string& name) {
   return match;
 }
 
-void ModuleMatcher::count(const std::string& name) {
+void ModuleMatcher::count(const std::string& name) { mark(name, &EntryUse::counted); }
+
+void ModuleMatcher::keep_out(const std::string& name) { mark(name, &EntryUse::kept_out); }
+
+void ModuleMatcher::mark(const std::string& name, bool EntryUse::*mark) {
   if (expression_) {
-    entries_.front().counted = true;
+    entries_.front().*mark = true;
     return;
   }
   for (const std::string& end : dotted_ends(name)) {
     if (const auto found = names_.find(end); found != names_.end()) {
-      entries_[found->second].counted = true;
+      entries_[found->second].*mark = true;
     }
   }
 }
@@ -164,8 +168,9 @@ std::optional<LayerFilter::Found> LayerFilter::find(const std::string& module) c
   return std::nullopt;
 }
 
-bool LayerFilter::passes(const std::string& module) const {
+bool LayerFilter::passes(const std::string& module) {
   const std::optional<Found> found = find(module);
+  met_ = met_ || found.has_value();
   return found && layers_.contains(found->layer);
 }
 
@@ -179,10 +184,15 @@ void LayerFilter::count(const std::string& module) {
   }
 }
 
+bool LayerFilter::any_used() const {
+  return std::ranges::any_of(layers_, [](const auto& layer) { return layer.second; });
+}
+
 std::vector<std::string> LayerFilter::unused() const {
   std::vector<std::string> complaints;
+  const bool by_patterns = !patterns_.empty() && !met_;
   for (const auto& [layer, used] : layers_) {
-    if (!used) {
+    if (!used && !by_patterns) {
       complaints.push_back(
           fmt::format("{}: /layers_to_transform: expected layers of the model that "
                       "hold target_modules, found {}",

@@ -15,8 +15,9 @@ namespace sparity::core {
 /// What an entry of a configuration met while modules were matched against it.
 struct EntryUse {
   std::string text;
-  bool matched = false;  // some name
-  bool counted = false;  // some name that was adapted in the end, or left out where that is meant
+  bool matched = false;   // some name
+  bool counted = false;   // some name that was adapted in the end, or left out where that is meant
+  bool kept_out = false;  // some name that layers_to_transform left out
 };
 
 /// A ModuleNames as PEFT matches it, which remembers what each of its entries met.
@@ -32,11 +33,15 @@ class ModuleMatcher {
   Match match(const std::string& name);
   /// Says that what `name` matched has counted.
   void count(const std::string& name);
+  /// Says that the layers to transform left out what `name` matched.
+  void keep_out(const std::string& name);
 
   const std::vector<EntryUse>& entries() const { return entries_; }
   const std::string& place() const { return place_; }
 
  private:
+  void mark(const std::string& name, bool EntryUse::*mark);
+
   std::string place_;
   std::vector<EntryUse> entries_;  // the names, or the expression alone
   std::unordered_map<std::string, std::size_t> names_;
@@ -51,10 +56,13 @@ class LayerFilter {
   bool active() const { return !layers_.empty(); }
   /// True where the first number of `module` that stands behind one of the patterns is a layer to
   /// transform.
-  bool passes(const std::string& module) const;
+  bool passes(const std::string& module);
   /// Says that `module` has been adapted.
   void count(const std::string& module);
-  /// A complaint of each layer and each pattern that nothing was adapted by.
+  /// True where some module was adapted by its layer.
+  bool any_used() const;
+  /// A complaint of each layer and each pattern that nothing was adapted by; of patterns alone
+  /// where none stands before a number in what was asked for.
   std::vector<std::string> unused() const;
 
  private:
@@ -68,6 +76,7 @@ class LayerFilter {
   std::vector<std::string> patterns_;
   std::map<std::int64_t, bool> layers_;  // and whether it was used
   std::vector<bool> used_patterns_;
+  bool met_ = false;  // some module that `passes` was asked for has a layer's number
 };
 
 /// `rank_pattern` or `alpha_pattern`.

@@ -18,6 +18,7 @@ namespace {
 
 using Json = nlohmann::json;
 using testing::HasSubstr;
+using testing::Not;
 
 /// The model of fixtures/goldens/plain: 3 layers, the first dense, 8 experts of width 24.
 const TensorManifest& plain() {
@@ -250,6 +251,7 @@ TEST(AdapterLayout, APatternForTheStackedParameterIsForBothHalvesOfSeparateExper
 struct Refused {
   const char* config;
   std::vector<std::string> said;
+  std::vector<std::string> not_said = {};
 };
 
 class AdapterLayoutRefuses : public testing::TestWithParam<Refused> {};
@@ -258,6 +260,9 @@ TEST_P(AdapterLayoutRefuses, ByName) {
   const std::string message = layout_refusal(GetParam().config);
   EXPECT_THAT(message, HasSubstr(": expected "));
   EXPECT_THAT(message, HasSubstr(", found "));
+  for (const std::string& part : GetParam().not_said) {
+    EXPECT_THAT(message, Not(HasSubstr(part)));
+  }
   for (const std::string& part : GetParam().said) {
     EXPECT_THAT(message, HasSubstr(part));
   }
@@ -296,6 +301,20 @@ INSTANTIATE_TEST_SUITE_P(
                 {"/rank_pattern", "\"gate\""}},
         Refused{R"({"target_modules": ["wk"], "layers_to_transform": [0, 3]})",
                 {"/layers_to_transform", "found 3"}},
+        Refused{R"({"target_modules": ["q_a_proj"], "layers_to_transform": [9]})",
+                {"a.json: /layers_to_transform: ", "found 9"},
+                {"/target_modules"}},
+        Refused{R"({"target_modules": ["q_a_proj"], "layers_to_transform": [0],
+                    "layers_pattern": "blocks"})",
+                {"a.json: /layers_pattern/0: ", "found \"blocks\""},
+                {"/target_modules", "/layers_to_transform"}},
+        Refused{R"({"target_modules": ["q_a_proj", "wq"], "layers_to_transform": [9]})",
+                {"/layers_to_transform: ", "found 9", "/target_modules: ", "found \"wq\""},
+                {"\"q_a_proj\""}},
+        Refused{R"({"target_modules": ["q_a_proj"], "layers_to_transform": [1, 9],
+                    "layers_pattern": ["blocks", "layers"]})",
+                {"/layers_to_transform: ", "found 9", "/layers_pattern/0: "},
+                {"/target_modules", "found 1"}},
         Refused{R"({"target_modules": ["wk", "mlp.up_proj"], "layers_to_transform": [1]})",
                 {"/target_modules", "\"mlp.up_proj\" (only what"}},
         Refused{R"({"target_modules": ["wk"], "layers_to_transform": [0],
