@@ -204,6 +204,15 @@ std::optional<std::int64_t> latest_step(const fs::path& folder) {
   return latest;
 }
 
+bool saved_nothing_yet(const fs::path& folder) {
+  std::error_code failure;
+  const fs::directory_iterator entries(folder, failure);
+  return !failure && std::ranges::all_of(entries, [](const fs::directory_entry& entry) {
+    const fs::path name = entry.path().filename();
+    return name == kMetricsFile || (name.extension() == ".tmp" && step_of(name.stem()));
+  });
+}
+
 fs::path find_training_state(const fs::path& path) {
   if (fs::exists(path / kRecordFile)) {
     return path;

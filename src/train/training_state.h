@@ -16,6 +16,9 @@ struct AdapterRecord {
   core::AdapterConfig config;
 };
 
+/// One line a step, in the folder of a run.
+constexpr const char* kMetricsFile = "metrics.jsonl";
+
 /// What a checkpoint of a run says beside its tensors: `trainer.json`.
 struct RunRecord {
   std::int64_t step = 0;
@@ -39,6 +42,10 @@ std::filesystem::path save_training_state(const Trainer& trainer, const StepRepo
 
 /// N of the latest whole step-N in `folder`; nothing where there is none.
 std::optional<std::int64_t> latest_step(const std::filesystem::path& folder);
+
+/// True for a folder that holds no more than a run leaves there before its first checkpoint:
+/// `metrics.jsonl`, a `step-N.tmp`, or nothing.
+bool saved_nothing_yet(const std::filesystem::path& folder);
 
 /// The checkpoint that `path` names: itself, or the latest step-N in it. Throws (exit code 5) when
 /// there is none.

@@ -50,6 +50,14 @@ void check_out(const TrainCommand& command, std::int64_t steps_done) {
                   steps_done, (fs::path(command.out) / fmt::format("step-{}", *latest)).string()));
 }
 
+/// Whether --resume names the run's own folder before anything was saved there: the run then starts
+/// from its beginning, so that one command serves however early a run was stopped.
+bool starts_over(const TrainCommand& command) {
+  std::error_code failure;
+  return !command.resume.empty() && fs::equivalent(command.resume, command.out, failure) &&
+         train::saved_nothing_yet(command.resume);
+}
+
 train::TokenData read_data(const std::string& path, const train::TrainOptions& options,
                            const core::ModelConfig& config) {
   const std::int64_t longest =
@@ -68,7 +76,7 @@ class Run {
         data_(std::move(data)),
         order_(trainer_.options().seed, data_.size()),
         validation_(std::move(validation)),
-        metrics_(fs::path(command.out) / "metrics.jsonl", trainer_.steps_done()) {}
+        metrics_(fs::path(command.out) / train::kMetricsFile, trainer_.steps_done()) {}
 
   void go() {
     const train::TrainOptions& options = trainer_.options();
@@ -270,7 +278,15 @@ core::ExitCode run(const TrainCommand& command) {
   }
   std::optional<train::RunRecord> record;
   fs::path resumed;
-  if (!command.resume.empty()) {
+  if (starts_over(command)) {
+    SPARITY_CHECK_INPUT(!command.model.empty(),
+                        fmt::format("--model: expected a checkpoint folder to start from beside "
+                                    "--resume {}, which holds no checkpoint yet; found none",
+                                    command.resume));
+    warn(fmt::format("{}: no checkpoint yet: the run starts from its beginning, and {} train",
+                     command.resume,
+                     command.lora.empty() ? "the model's weights" : "the adapters of --lora"));
+  } else if (!command.resume.empty()) {
     resumed = train::find_training_state(command.resume);
     record = train::read_run_record(resumed);
   }

@@ -176,6 +176,34 @@ TEST_F(Train, AKilledRunGoesOnFromItsLastWholeCheckpoint) {
   same_files(at("whole") / "step-16", at("killed") / "step-16");
 }
 
+TEST_F(Train, ARunKilledBeforeItsFirstCheckpointStartsOver) {
+  const std::string options = "--stage sparse --batch 2 --steps 3";
+  ASSERT_EQ(run("whole", options).exit_code, 0);
+  fs::create_directories(at("killed") / "step-2.tmp");
+  std::ofstream(at("killed") / "step-2.tmp" / "model.safetensors") << "half a file";
+  const std::string metrics = "{\"step\": 1, \"loss\": 1.0}\n{\"step\": 2, \"lo";
+  std::ofstream(at("killed") / "metrics.jsonl") << metrics;
+
+  // Nothing is written over unless --resume says so, of this very folder, which holds no more.
+  const std::string resume = " --resume " + quoted(at("killed"));
+  EXPECT_EQ(run("killed", options).exit_code, 5);
+  refused(options + resume, "expected a folder step-N");
+  std::ofstream(at("killed") / "notes.txt") << "mine";
+  EXPECT_EQ(run("killed", options + resume).exit_code, 5);
+  fs::remove(at("killed") / "notes.txt");
+  const Finished homeless = run_sparity("train --data " + quoted(data()) + " --out " +
+                                        quoted(at("killed")) + " --stage sparse" + resume);
+  EXPECT_EQ(homeless.exit_code, 5);
+  EXPECT_THAT(homeless.err, HasSubstr("--model: expected a checkpoint folder to start from"));
+  EXPECT_EQ(content_of(at("killed") / "metrics.jsonl"), metrics);
+
+  const Finished again = run("killed", options + resume);
+  ASSERT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_THAT(again.err, HasSubstr("no checkpoint yet: the run starts from its beginning"));
+  same_files(at("whole") / "step-3", at("killed") / "step-3");
+  EXPECT_EQ(lines_of(at("killed") / "metrics.jsonl").size(), 3U);
+}
+
 TEST_F(Train, ResumingRefusesAnotherRun) {
   const std::string options = "--stage sparse --batch 2 --save-every 1 ";
   ASSERT_EQ(run("out", options + "--steps 2").exit_code, 0);
