@@ -35,9 +35,10 @@ struct RawRow {
 void check_row(const RawRow& raw, const TokenLimits& limits) {
   const auto length = std::ssize(raw.input_ids);
   SPARITY_CHECK_INPUT(length > 0, raw.place + ": 'input_ids': expected a token, found none");
-  SPARITY_CHECK_INPUT(length <= limits.max_tokens,
-                      fmt::format("{}: 'input_ids': expected at most {} tokens, found {}",
-                                  raw.place, limits.max_tokens, length));
+  SPARITY_CHECK_INPUT(
+      length <= limits.max_tokens,
+      fmt::format("{}: 'input_ids': expected at most {} tokens{}{}, found {}", raw.place,
+                  limits.max_tokens, limits.remedy.empty() ? "" : "; ", limits.remedy, length));
   for (std::size_t i = 0; i < raw.input_ids.size(); ++i) {
     const std::int64_t id = raw.input_ids[i];
     SPARITY_CHECK_INPUT(
@@ -203,7 +204,25 @@ std::vector<std::int64_t> integers(const std::string& place, const char* name,
   return numbers;
 }
 
+/// A mask of integers, or of false and true.
+std::vector<std::int64_t> mask_values(const std::string& place, const char* name,
+                                      const nlohmann::json& value) {
+  if (!value.is_array() || value.empty() || !value.front().is_boolean()) {
+    return integers(place, name, value);
+  }
+  std::vector<std::int64_t> numbers;
+  for (const nlohmann::json& element : value) {
+    SPARITY_CHECK_INPUT(element.is_boolean(),
+                        fmt::format("{}: /{}/{}: expected false or true, as before it, found {}",
+                                    place, name, numbers.size(), describe(element)));
+    numbers.push_back(element.get<bool>() ? 1 : 0);
+  }
+  return numbers;
+}
+
 RawRow read_line(std::string_view line, const std::string& place) {
+  SPARITY_CHECK_INPUT(line.find_first_not_of(" \t\r") != std::string_view::npos,
+                      place + ": expected an object, found a blank line");
   const nlohmann::json object = parse_json(line, place);
   JsonFields fields(object, place);
   RawRow raw;
@@ -223,7 +242,7 @@ RawRow read_line(std::string_view line, const std::string& place) {
     raw.labels = integers(place, "labels", *labels);
   }
   if (loss_mask != nullptr) {
-    raw.loss_mask = integers(place, "loss_mask", *loss_mask);
+    raw.loss_mask = mask_values(place, "loss_mask", *loss_mask);
   }
   return raw;
 }

@@ -22,12 +22,15 @@ struct TokenLimits {
   std::int64_t vocab_size = 0;
   std::int64_t max_tokens = 0;  // of a row
   bool wants_labels = true;     // every row must have a label that counts
+  std::string_view remedy =
+      {};  // what to say of a row above max_tokens: "--max-tokens allows more"
 };
 
 /// Reads `path`, by its ending:
 ///   .safetensors: `input_ids` I64 [N, S]; optional `labels` I64 [N, S], `loss_mask` and
 ///     `attention_mask` I64 or BOOL [N, S] (1 = learnt, 1 = token), padding on the right only;
-///   .jsonl: one object a line, {"input_ids": [..]}, optional "labels" and "loss_mask" as long.
+///   .jsonl: one object a line, {"input_ids": [..]}, optional "labels" and "loss_mask" as long, the
+///     mask of 0 and 1 or of false and true.
 /// Labels are the ids themselves where none are given; a loss mask turns those at its zeros off.
 /// Refused with exit code 5 and file, row or line, expected, found: no row, an empty row, ids or
 /// labels outside the vocabulary, a row above `limits.max_tokens`, labels beside a loss mask, a

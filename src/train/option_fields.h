@@ -21,6 +21,9 @@ std::string listed_words() {
 /// A loss that an option belongs to: stages without it refuse the option.
 enum class OptionOf { kAnyStage, kKlStage, kJointStage, kModelStage };
 
+/// Null where the stage has what the option is about, else what to expect in its place.
+const char* refusal(OptionOf of, Stage stage);
+
 /// What is said of an option beside its value.
 struct OptionField {
   std::string_view name;  // the member in JSON; the flag is the same with "--" and hyphens

@@ -12,23 +12,6 @@ namespace sparity::train {
 
 namespace {
 
-/// Null where the stage has what the option is about, else what to say of it.
-const char* refusal(OptionOf of, Stage stage) {
-  const StageRules rules = rules_of(stage);
-  switch (of) {
-    case OptionOf::kAnyStage:
-      return nullptr;
-    case OptionOf::kKlStage:
-      return rules.wants_kl() ? nullptr : "no such option in a stage that does not train indexers";
-    case OptionOf::kJointStage:
-      return stage == Stage::kJoint ? nullptr
-                                    : "no such option but in stage joint: the others detach both";
-    case OptionOf::kModelStage:
-      return rules.trains_model ? nullptr : "no such option in a stage that trains indexers alone";
-  }
-  return nullptr;
-}
-
 /// Reads the members that are there.
 class Reader {
  public:
@@ -123,6 +106,22 @@ class Writer {
 };
 
 }  // namespace
+
+const char* refusal(OptionOf of, Stage stage) {
+  const StageRules rules = rules_of(stage);
+  switch (of) {
+    case OptionOf::kAnyStage:
+      return nullptr;
+    case OptionOf::kKlStage:
+      return rules.wants_kl() ? nullptr : "no such option in a stage that does not train indexers";
+    case OptionOf::kJointStage:
+      return stage == Stage::kJoint ? nullptr
+                                    : "no such option but in stage joint: the others detach both";
+    case OptionOf::kModelStage:
+      return rules.trains_model ? nullptr : "no such option in a stage that trains indexers alone";
+  }
+  return nullptr;
+}
 
 model::ForwardOptions TrainOptions::forward_options() const {
   const StageRules rules = rules_of(stage);

@@ -63,7 +63,8 @@ train::TokenData read_data(const std::string& path, const train::TrainOptions& o
   const std::int64_t longest =
       options.max_tokens > 0 ? options.max_tokens : config.max_position_embeddings;
   return train::read_token_data(
-      path, {config.vocab_size, longest, train::rules_of(options.stage).wants_lm()});
+      path, {config.vocab_size, longest, train::rules_of(options.stage).wants_lm(),
+             "--max-tokens N allows more"});
 }
 
 /// A training run from its first step, or from where it was resumed, to its last.

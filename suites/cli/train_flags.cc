@@ -10,7 +10,10 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <charconv>
+#include <cstdlib>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 namespace sparity::cli {
@@ -19,24 +22,31 @@ namespace {
 
 using train::OptionField;
 
-/// Adds one flag an option; what it is given becomes JSON, which is read as a config file is.
+/// "weight_decay" → "--weight-decay".
+std::string flag_of(std::string_view option) {
+  std::string name(option);
+  std::ranges::replace(name, '_', '-');
+  return "--" + name;
+}
+
+/// Adds one flag an option, which keeps what it is given as it stands.
 class FlagAdder {
  public:
   FlagAdder(CLI::App& app, std::map<std::string, std::string>& flags) : app_(app), flags_(flags) {}
 
   void operator()(const OptionField& field, std::int64_t value) {
-    add<std::int64_t>(field)->type_name("N")->default_str(std::to_string(value));
+    add(field)->type_name("N")->default_str(std::to_string(value));
   }
   void operator()(const OptionField& field, double value) {
-    add<double>(field)->type_name("X")->default_str(fmt::format("{}", value));
+    add(field)->type_name("X")->default_str(fmt::format("{}", value));
   }
   void operator()(const OptionField& field, const std::optional<double>&) {
-    add<double>(field)->type_name("X");
+    add(field)->type_name("X");
   }
   void operator()(const OptionField& field, bool) {
     const std::string name(field.name);
     app_.add_flag_callback(
-            flag_of(name), [this_flags = &flags_, name] { (*this_flags)[name] = "true"; },
+            flag_of(name), [this_flags = &flags_, name] { (*this_flags)[name] = ""; },
             std::string(field.help))
         ->group(kGroup);
   }
@@ -58,39 +68,84 @@ class FlagAdder {
  private:
   static constexpr const char* kGroup = "Training";
 
-  /// "weight_decay" → "--weight-decay".
-  static std::string flag_of(std::string name) {
-    std::ranges::replace(name, '_', '-');
-    return "--" + name;
-  }
-  template <typename Value>
   CLI::Option* add(const OptionField& field) {
     const std::string name(field.name);
     return app_
-        .add_option_function<Value>(
+        .add_option_function<std::string>(
             flag_of(name),
-            [this_flags = &flags_, name](const Value& value) {
-              (*this_flags)[name] = nlohmann::json(value).dump();
-            },
+            [this_flags = &flags_, name](const std::string& text) { (*this_flags)[name] = text; },
             std::string(field.help))
         ->group(kGroup);
   }
   void add_word(const OptionField& field, const std::vector<std::string>& words,
                 const std::string& value) {
-    add<std::string>(field)->check(CLI::IsMember(words))->default_str(value);
+    add(field)->check(CLI::IsMember(words))->default_str(value);
   }
 
   CLI::App& app_;
   std::map<std::string, std::string>& flags_;
 };
 
-nlohmann::json flags_as_json(const TrainCommand& command) {
-  nlohmann::json object = nlohmann::json::object();
-  for (const auto& [name, value] : command.flags) {
-    object[name] = core::parse_json(value, "command line");
-  }
-  return object;
+[[noreturn]] void fail(const OptionField& field, const std::string& expected,
+                       const std::string& text) {
+  SPARITY_FAIL_INPUT(
+      fmt::format("{}: expected {}, found {}", flag_of(field.name), expected, core::quote(text)));
 }
+
+/// Makes of the flags what a config file would say, whose messages then speak of flags.
+class FlagReader {
+ public:
+  FlagReader(const std::map<std::string, std::string>& flags, train::Stage stage)
+      : flags_(flags), stage_(stage) {}
+
+  template <typename Value>
+  void operator()(const OptionField& field, const Value& value) {
+    const auto given = flags_.find(std::string(field.name));
+    if (given == flags_.end()) {
+      return;
+    }
+    if (const char* expected = train::refusal(field.of, stage_)) {
+      fail(field, expected, given->second);
+    }
+    object[std::string(field.name)] = read(field, given->second, value);
+  }
+
+  nlohmann::json object = nlohmann::json::object();
+
+ private:
+  static nlohmann::json read(const OptionField& field, const std::string& text, std::int64_t) {
+    const auto least = static_cast<std::int64_t>(field.least);
+    const auto most = static_cast<std::int64_t>(field.most);
+    std::int64_t value = 0;
+    const char* end = text.data() + text.size();
+    const auto [stopped, error] = std::from_chars(text.data(), end, value);
+    if (error != std::errc() || stopped != end || value < least || value > most) {
+      fail(field, fmt::format("an integer from {} to {}", least, most), text);
+    }
+    return value;
+  }
+  static nlohmann::json read(const OptionField& field, const std::string& text, double) {
+    char* stopped = nullptr;
+    const double value = std::strtod(text.c_str(), &stopped);
+    const bool whole = !text.empty() && stopped == text.c_str() + text.size();
+    if (!whole || !(value >= field.least && value <= field.most)) {
+      fail(field, fmt::format("a number from {} to {}", field.least, field.most), text);
+    }
+    return value;
+  }
+  static nlohmann::json read(const OptionField& field, const std::string& text,
+                             const std::optional<double>&) {
+    return read(field, text, 0.0);
+  }
+  static nlohmann::json read(const OptionField&, const std::string&, bool) { return true; }
+  template <typename Word>
+  static nlohmann::json read(const OptionField&, const std::string& text, Word) {
+    return text;  // one of its words: checked as flags are parsed
+  }
+
+  const std::map<std::string, std::string>& flags_;
+  train::Stage stage_;
+};
 
 }  // namespace
 
@@ -137,11 +192,15 @@ train::TrainOptions options_of(const TrainCommand& command) {
   }
   SPARITY_CHECK_INPUT(!stage.empty(), "--stage: expected one of " +
                                           train::listed_words<train::Stage>() + ", found none");
-  const std::string source = command.stage.empty() ? command.config : "command line";
-  train::TrainOptions options = train::defaults_of(train::stage_from_string(stage, source));
+  SPARITY_CHECK_INPUT(command.stage.empty() || core::option_of<train::Stage>(stage),
+                      fmt::format("--stage: expected one of {}, found {}",
+                                  train::listed_words<train::Stage>(), core::quote(stage)));
+  train::TrainOptions options = train::defaults_of(train::stage_from_string(stage, command.config));
   config.erase("stage");
   train::apply(config, command.config, options);
-  train::apply(flags_as_json(command), "command line", options);
+  FlagReader flags(command.flags, options.stage);
+  train::visit_options(options, flags);
+  train::apply(flags.object, "command line", options);
   train::settle(options);
   return options;
 }

@@ -20,7 +20,7 @@ struct TrainCommand {
   std::string config;
   std::string stage;
   std::vector<std::string> lora;
-  std::map<std::string, std::string> flags;  // option → its value as JSON
+  std::map<std::string, std::string> flags;  // option → what it was given; "" for a switch
   int threads = 0;
   bool json = false;
 };

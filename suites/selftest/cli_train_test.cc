@@ -225,13 +225,24 @@ TEST_F(Train, ResumingRefusesAnotherRun) {
 
 TEST_F(Train, BadInputIsNamed) {
   refused("", "--stage: expected one of dense-warmup, sparse");
-  refused("--stage nonsense", "expected one of dense-warmup, sparse");
+  refused("--stage nonsense", "sparity: --stage: expected one of dense-warmup, sparse");
   refused("--stage dual-lora", "expected two adapters");
-  refused("--stage sparse --steps 0", "/steps: expected an integer from 1");
-  refused("--stage sparse --kl-detach none", "/kl_detach: expected no such option but in stage");
+  refused("--stage sparse --steps 0", "sparity: --steps: expected an integer from 1");
+  refused("--stage sparse --steps 99999999999999999999", "found \"99999999999999999999\"");
+  refused("--stage sparse --steps 1e3", "--steps: expected an integer from 1");
+  refused("--stage sparse --lr nan",
+          "sparity: --lr: expected a number from 0 to 1e+38, found \"nan\"");
+  refused("--stage sparse --lr inf", "--lr: expected a number from 0 to 1e+38, found \"inf\"");
+  refused("--stage sparse --lr 1e-3x", "found \"1e-3x\"");
+  refused("--stage sparse --clip nan", "--clip: expected a number from 0 to 1e+38, found \"nan\"");
+  refused("--stage sparse --indexer-lr -1", "--indexer-lr: expected a number from 0 to 1e+38");
+  refused("--stage sparse --kl-detach none",
+          "sparity: --kl-detach: expected no such option but in stage");
+  refused("--stage sparse --kl-detach nonsense", "--kl-detach");
   refused("--stage sparse --dtype bfloat16 --recipe hf", "recipe:");
   refused("--stage sparse --schedule cosine --steps 5 --warmup 6", "warmup: expected at most");
-  refused("--stage sparse --max-tokens 20", "line 2: 'input_ids': expected at most 20 tokens");
+  refused("--stage sparse --max-tokens 20",
+          "line 2: 'input_ids': expected at most 20 tokens; --max-tokens N allows more, found 22");
   refused("--stage sparse --validate " + quoted(at("absent.jsonl")), "absent.jsonl");
   std::ofstream(at("config.json")) << R"({"stage": "sparse", "learning_rate": 1})";
   refused("--config " + quoted(at("config.json")), "/learning_rate: expected an option");

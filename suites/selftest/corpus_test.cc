@@ -85,7 +85,7 @@ INSTANTIATE_TEST_SUITE_P(
                            [](const fs::path& path) {
                              read_token_rows(path, {.vocab_size = 10, .max_tokens = 4});
                            },
-                           28, 5},
+                           28, 6},
                     Corpus{"adapter", read_adapter, 52, 7},
                     Corpus{"index", [](const fs::path& path) { ShardedSafetensors::open(path); },
                            24, 3}),

@@ -67,7 +67,27 @@ TEST(TokenData, BadLinesAreNamed) {
   EXPECT_THAT(refusal_of("{\"input_ids\": [1, 2], \"labels\": [1, 2], \"loss_mask\": [1, 1]}"),
               HasSubstr("found both"));
   EXPECT_THAT(refusal_of("{\"input_ids\": [1, 2]}\n\n{\"input_ids\": [1, 2]}\n"),
-              HasSubstr("line 2"));
+              HasSubstr("tokens.jsonl: line 2: expected an object, found a blank line"));
+  EXPECT_THAT(refusal_of(" \r\n"), HasSubstr("line 1: expected an object, found a blank line"));
+  EXPECT_THAT(refusal_of("{\"input_ids\": [1, 2, 3, 4, 5]}", {10, 4, true, "this helps"}),
+              HasSubstr("at most 4 tokens; this helps, found 5"));
+}
+
+TEST(TokenData, AMaskOfJsonIsOfNumbersOrOfBooleans) {
+  const selftest::ScratchFolder folder;
+  const fs::path path = folder.path() / "tokens.jsonl";
+  std::ofstream(path) << "{\"input_ids\": [1, 2, 3], \"loss_mask\": [true, false, true]}\n"
+                      << "{\"input_ids\": [1, 2, 3], \"loss_mask\": [1, 0, 1]}\n";
+  const TokenData data = read_token_data(path, kLimits);
+  for (const core::TokenRow& row : data.rows) {
+    EXPECT_THAT(row.labels, ElementsAre(1, core::kIgnoredLabel, 3));
+  }
+  EXPECT_THAT(refusal_of("{\"input_ids\": [1, 2], \"loss_mask\": [true, 1]}"),
+              HasSubstr("/loss_mask/1: expected false or true, as before it, found 1"));
+  EXPECT_THAT(refusal_of("{\"input_ids\": [1, 2], \"loss_mask\": [1, true]}"),
+              HasSubstr("/loss_mask/1: expected an integer, found true"));
+  EXPECT_THAT(refusal_of("{\"input_ids\": [1, 2], \"labels\": [true, true]}"),
+              HasSubstr("/labels/0: expected an integer, found true"));
 }
 
 TEST(TokenData, ARowWithoutALabelIsRefusedWhereOneIsWanted) {
