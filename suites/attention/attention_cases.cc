@@ -73,7 +73,7 @@ struct Problem {
   std::int64_t k = 0;  // keys listed in the indices; tokens or more lists every visible key
   HeadSizes sizes = {};
   double spread = 1.0;  // of the queries: large makes attention peaked, small uniform
-  double offset = 0.0;  // >0: adds ±offset² · scale to every logit of a head, its sign by head
+  bool large = false;   // adds ±large_logit() to every logit of a head, its sign by head
   bool holes = false;   // a pair mask on top, with rows that it empties
   Keys candidate = Keys::kSelected;
   Keys reference = Keys::kSelected;
@@ -110,6 +110,15 @@ at::Tensor up_projection(const SuiteContext& context, const Problem& problem) {
       .div(std::sqrt(static_cast<double>(s.rank)));
 }
 
+/// A logit whose exponential overflows in f32(A), while that of its opposite vanishes. No larger,
+/// and the same whatever the config's softmax scale: its roundings, u · |logit| each, are the error
+/// of a softmax, and the claim's bound, 64 · √K · u, knows nothing of them.
+double large_logit(const SuiteContext& context) {
+  const bool wide = context.activation() == at::kDouble;
+  return 1.25 * std::log(wide ? std::numeric_limits<double>::max()
+                              : static_cast<double>(std::numeric_limits<float>::max()));
+}
+
 TensorMap operands_of(const SuiteContext& context, const Problem& problem) {
   const HeadSizes s = sizes_of(context, problem.sizes);
   const std::int64_t b = problem.batch();
@@ -117,10 +126,12 @@ TensorMap operands_of(const SuiteContext& context, const Problem& problem) {
   at::Tensor q =
       context.normal("attention.q", {b, t, s.heads, s.nope + s.rope}).mul(problem.spread);
   at::Tensor k_rot = context.normal("attention.k_rot", {b, t, s.rope + 1}).narrow(-1, 1, s.rope);
-  if (problem.offset > 0) {
-    q.select(-1, s.nope).fill_(problem.offset);
-    q.slice(2, 1, s.heads, 2).select(-1, s.nope).fill_(-problem.offset);
-    k_rot.select(-1, 0).fill_(problem.offset);
+  if (problem.large) {
+    const double offset =
+        std::sqrt(large_logit(context) / reference::softmax_scale(context.config()));
+    q.select(-1, s.nope).fill_(offset);
+    q.slice(2, 1, s.heads, 2).select(-1, s.nope).fill_(-offset);
+    k_rot.select(-1, 0).fill_(offset);
   }
   return {{"q", q},
           {"kv", context.normal("attention.kv", {b, t, s.rank})},
@@ -291,7 +302,7 @@ std::vector<cases::Case> attention_cases() {
     add("in_several_tiles", {.lengths = {290}, .tokens = 290, .k = 20});
     add("peaked", {.lengths = {33, 20}, .tokens = 33, .k = 9, .spread = 3});
     // Their exponentials overflow, or all vanish, unless the largest logit is taken off first.
-    add("with_large_logits", {.lengths = {33, 20}, .tokens = 33, .k = 9, .offset = 64});
+    add("with_large_logits", {.lengths = {33, 20}, .tokens = 33, .k = 9, .large = true});
     add("near_uniform", {.lengths = {33, 20}, .tokens = 33, .k = 9, .spread = 1e-3});
   }
   std::ranges::move(attention_layer_cases(), std::back_inserter(all));
