@@ -141,6 +141,15 @@ void judge_recomputed(const SuiteContext& context, judge::CaseRecord& record) {
   record.comparisons.push_back(within("all layers kept", plain.live_bytes, kTokens * all));
   record.comparisons.push_back(
       within("all layers run again", again.live_bytes, kTokens * inputs_alone));
+}
+
+void judge_recomputed_peak(const SuiteContext& context, judge::CaseRecord& record) {
+  if (context.config().num_hidden_layers == 1) {
+    record.verdict = judge::Verdict::kSkip;
+    record.message = "the model has one layer, and on its way back nothing else is kept";
+    return;
+  }
+  const tensors::Inputs inputs = one_row(context, kTokens);
   record.comparisons.push_back(
       cases::claim_holds("peak of the way back",
                          run_forward(context, inputs, {.recompute_layers = true}, true).peak_bytes <
@@ -179,6 +188,7 @@ std::vector<cases::Case> memory_cases() {
       {"gradients", "keep_what_the_formula_says", judge_kept},
       {"gradients", "nothing_of_size_heads_by_tokens_by_tokens", judge_growth},
       {"gradients", "recomputed_layers_keep_less", judge_recomputed},
+      {"gradients", "recomputed_layers_lower_the_peak", judge_recomputed_peak},
   };
 }
 

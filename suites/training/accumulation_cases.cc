@@ -1,6 +1,7 @@
 #include "suites/training/accumulation_cases.h"
 
 #include "src/model/model.h"
+#include "src/tensors/input_checks.h"
 #include "src/train/objective.h"
 #include "suites/training/objective_runs.h"
 
@@ -15,10 +16,15 @@ using cases::SuiteContext;
 using core::AttentionMode;
 using core::Objective;
 
-/// One row of the batch as a batch of its own, cut to its last token.
+/// One row of the batch as a batch of its own, cut to its last token, or to the place after it
+/// where that has a label, which the last token predicts. The row has a token.
 tensors::Inputs row_of(const tensors::Inputs& inputs, std::int64_t row) {
   const at::Tensor tokens = inputs.token_mask[row].nonzero();
-  const std::int64_t end = tokens[-1].item<std::int64_t>() + 1;
+  std::int64_t end = tokens[-1].item<std::int64_t>() + 1;
+  const at::Tensor labels = inputs.labels[row];
+  if (end < labels.size(0) && labels[end].item<std::int64_t>() != tensors::kIgnoredLabel) {
+    ++end;
+  }
   const auto cut = [&](const at::Tensor& x) {
     return x.defined() ? x.narrow(0, row, 1).narrow(1, 0, end).contiguous() : x;
   };
@@ -51,6 +57,9 @@ void judge_accumulation(const SuiteContext& context, judge::CaseRecord& record) 
   const cases::Forced choices = cases::selections_of(sides.candidate.shown.trace);
   cases::ObjectiveRun sum;
   for (std::int64_t row = 0; row < context.inputs().input_ids.size(0); ++row) {
+    if (!context.inputs().token_mask[row].any().item<bool>()) {
+      continue;  // nothing of a row of padding counts
+    }
     const tensors::Inputs inputs = row_of(context.inputs(), row);
     const SuiteContext one = context.with_inputs(inputs);
     cases::ObjectiveRun part =
@@ -82,8 +91,10 @@ std::map<std::string, at::Tensor> gradients(const SuiteContext& context, bool re
   const tensors::WeightStore leaves = context.weights().as_leaves(context.checkpoint().manifest);
   model::ForwardOptions options;
   options.recompute_layers = recompute;
-  options.objective = {.kl = core::KlOptions{.detach = core::KlDetach::kNone},
-                       .balance = {.coefficient = 0.1}};
+  options.objective.kl = core::KlOptions{.detach = core::KlDetach::kNone};
+  if (context.first_moe_layer() >= 0) {
+    options.objective.balance.coefficient = 0.1;
+  }
   train::evaluate(model::Model(context.config(), leaves), context.inputs(), options)
       .total.backward();
   std::map<std::string, at::Tensor> found;

@@ -131,6 +131,15 @@ bool skip_without_labels(const SuiteContext& context, judge::CaseRecord& record)
   return true;
 }
 
+bool skip_without_routers(const SuiteContext& context, judge::CaseRecord& record) {
+  if (context.first_moe_layer() >= 0) {
+    return false;
+  }
+  record.verdict = judge::Verdict::kSkip;
+  record.message = "the model has no routers to balance";
+  return true;
+}
+
 void judge_disjoint_losses(const SuiteContext& context, judge::CaseRecord& record) {
   if (skip_without_labels(context, record)) {
     return;
