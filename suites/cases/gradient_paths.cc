@@ -96,6 +96,12 @@ Arrival arrival_at(const BackwardTrace& run, const std::string& parameter) {
   return found->second.ne(0).any().item<bool>() ? Arrival::kNonZero : Arrival::kZero;
 }
 
+Arrival arrival_where_reached(const SuiteContext& context, const BackwardTrace& truth,
+                              const std::string& parameter) {
+  const bool zeros = !context.options().embedded && arrival_at(truth, parameter) == Arrival::kZero;
+  return zeros ? Arrival::kZero : Arrival::kNonZero;
+}
+
 void judge_paths(const SuiteContext& context, const std::string& loss, const BackwardTrace& run,
                  const ExpectedArrival& expected, judge::CaseRecord& record) {
   for (const core::ParameterSpec& parameter : context.differentiated()) {

@@ -14,6 +14,12 @@ enum class Arrival { kNone, kZero, kNonZero };
 /// What `run` left at a parameter. NaN is not zero.
 Arrival arrival_at(const BackwardTrace& run, const std::string& parameter);
 
+/// What a loss leaves at a parameter that it reaches: a gradient other than zero, on the embedded
+/// model without exception. Another model, or other inputs, may leave nothing but exact zeros, by
+/// the reference's account: where each query has one key, a softmax passes nothing on.
+Arrival arrival_where_reached(const SuiteContext& context, const BackwardTrace& truth,
+                              const std::string& parameter);
+
 /// What a term of the loss is expected to leave at a parameter.
 using ExpectedArrival = std::function<Arrival(const core::ParameterSpec&)>;
 

@@ -43,8 +43,9 @@ void judge_reach(const SuiteContext& bare, const std::string& loss, const Object
         if (!reached) {
           return Arrival::kNone;
         }
-        return tensor.role == core::ParameterRole::kExpert ? arrival_at(truth.shown, tensor.name)
-                                                           : Arrival::kNonZero;
+        return tensor.role == core::ParameterRole::kExpert
+                   ? arrival_at(truth.shown, tensor.name)
+                   : cases::arrival_where_reached(context, truth.shown, tensor.name);
       },
       record);
 }

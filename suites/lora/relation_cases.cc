@@ -64,7 +64,8 @@ void judge_draws(const SuiteContext& bare, judge::CaseRecord& record) {
   differs("evaluation", logits_of(context));
 }
 
-/// B = 0: the logits keep their bits, A gets a gradient of exact zeros, B one that is none.
+/// B = 0: the logits keep their bits, A gets a gradient of exact zeros, B one other than
+/// zero; of an expert without a token, or as the reference has it of another model, zeros too.
 void judge_start(const SuiteContext& bare, judge::CaseRecord& record) {
   const SuiteContext context =
       bare.with_adapters({new_adapter(bare, config_on(every_module(bare)))});
@@ -75,16 +76,22 @@ void judge_start(const SuiteContext& bare, judge::CaseRecord& record) {
   }
   const training::ObjectiveTrace run = training::trace_objective(
       context, context.candidate(), AttentionMode::kSparse, {.kl = core::KlOptions()});
+  const training::ObjectiveTrace truth =
+      training::trace_objective(context, context.truth(), AttentionMode::kSparse,
+                                {.kl = core::KlOptions()}, cases::selections_of(run.shown.trace));
   const tensors::Adapter& adapter = context.adapters().front();
   for (const core::AdapterTensor& tensor : adapter.layout.tensors()) {
     const std::string name = tensors::name_in_memory(tensor.name, adapter.name);
     const Arrival found = cases::arrival_at(run.shown, name);
-    const bool expert = tensor.role == core::ParameterRole::kExpert;
-    const bool holds = tensor.is_a
-                           ? found == Arrival::kZero
-                           : found == Arrival::kNonZero || (expert && found == Arrival::kZero);
+    Arrival wanted = Arrival::kZero;
+    if (!tensor.is_a) {
+      wanted = tensor.role == core::ParameterRole::kExpert
+                   ? cases::arrival_at(truth.shown, name)
+                   : cases::arrival_where_reached(context, truth.shown, name);
+    }
+    const char* note = wanted == Arrival::kNonZero ? "not zero" : "exact zeros, as the reference's";
     record.comparisons.push_back(cases::claim_holds(
-        "grad." + name, holds, tensor.is_a ? "exact zeros, while B is zero" : "not zero"));
+        "grad." + name, found == wanted, tensor.is_a ? "exact zeros, while B is zero" : note));
   }
 }
 

@@ -11,6 +11,7 @@ namespace {
 
 using cases::Arrival;
 using cases::arrival_at;
+using cases::arrival_where_reached;
 using cases::Case;
 using cases::SuiteContext;
 using core::AttentionMode;
@@ -25,16 +26,29 @@ bool is_indexer(const core::ParameterSpec& parameter) {
          parameter.role == ParameterRole::kIndexerNormBias;
 }
 
-Arrival kl_arrival(const core::ParameterSpec& parameter) {
-  return is_indexer(parameter) ? Arrival::kNonZero : Arrival::kNone;
-}
+/// One objective of candidate and truth, under the candidate's choices.
+struct TwoSides {
+  cases::BackwardTrace candidate;
+  cases::BackwardTrace truth;
+
+  TwoSides(const SuiteContext& context, AttentionMode mode, const Objective& objective)
+      : candidate(trace_objective(context, context.candidate(), mode, objective).shown),
+        truth(trace_objective(context, context.truth(), mode, objective,
+                              cases::selections_of(candidate.trace))
+                  .shown) {}
+};
 
 /// The KL loss trains the indexer, all of it, and nothing else.
 void judge_kl_alone(const SuiteContext& context, AttentionMode mode, judge::CaseRecord& record) {
   const Objective objective{.lm = false, .kl = KlOptions()};
-  const ObjectiveTrace run = trace_objective(context, context.candidate(), mode, objective);
-  cases::judge_paths(context, fmt::format("KL loss, {}", core::to_string(mode)), run.shown,
-                     kl_arrival, record);
+  const TwoSides run(context, mode, objective);
+  cases::judge_paths(
+      context, fmt::format("KL loss, {}", core::to_string(mode)), run.candidate,
+      [&](const core::ParameterSpec& parameter) {
+        return is_indexer(parameter) ? arrival_where_reached(context, run.truth, parameter.name)
+                                     : Arrival::kNone;
+      },
+      record);
 }
 
 /// Beside the KL loss the LM loss reaches what it reaches alone, by the reference's account.
@@ -42,14 +56,14 @@ void judge_both(const SuiteContext& context, judge::CaseRecord& record) {
   if (skip_without_labels(context, record)) {
     return;
   }
-  const ObjectiveTrace both =
-      trace_objective(context, context.candidate(), AttentionMode::kSparse, {.kl = KlOptions()});
+  const TwoSides both(context, AttentionMode::kSparse, {.kl = KlOptions()});
   const ObjectiveTrace lm = trace_objective(context, context.truth(), AttentionMode::kSparse, {},
-                                            cases::selections_of(both.shown.trace));
+                                            cases::selections_of(both.candidate.trace));
   cases::judge_paths(
-      context, "LM loss + KL loss", both.shown,
+      context, "LM loss + KL loss", both.candidate,
       [&](const core::ParameterSpec& parameter) {
-        return is_indexer(parameter) ? Arrival::kNonZero : arrival_at(lm.shown, parameter.name);
+        return is_indexer(parameter) ? arrival_where_reached(context, both.truth, parameter.name)
+                                     : arrival_at(lm.shown, parameter.name);
       },
       record);
 }
@@ -59,14 +73,18 @@ void judge_both(const SuiteContext& context, judge::CaseRecord& record) {
 /// latent cut alone it still goes through the hidden state; with nothing cut, through both.
 void judge_last_layer(const SuiteContext& context, KlDetach detach, judge::CaseRecord& record) {
   const Objective objective{.lm = false, .kl = KlOptions{.detach = detach}};
-  const cases::BackwardTrace run =
-      trace_objective(context, context.candidate(), AttentionMode::kSparse, objective).shown;
+  const TwoSides run(context, AttentionMode::kSparse, objective);
   const std::string last = fmt::format("model.layers.{}.", context.config().num_hidden_layers - 1);
   const auto expect = [&](const std::string& parameter, bool reached) {
-    const Arrival wanted = reached ? Arrival::kNonZero : Arrival::kNone;
-    record.comparisons.push_back(
-        cases::claim_holds("grad." + parameter, arrival_at(run, parameter) == wanted,
-                           reached ? "the loss reaches it" : "the loss does not reach it"));
+    const Arrival wanted =
+        reached ? arrival_where_reached(context, run.truth, parameter) : Arrival::kNone;
+    const char* note = "the loss does not reach it";
+    if (reached) {
+      note = wanted == Arrival::kZero ? "the loss reaches it with exact zeros, as the reference's"
+                                      : "the loss reaches it";
+    }
+    record.comparisons.push_back(cases::claim_holds(
+        "grad." + parameter, arrival_at(run.candidate, parameter) == wanted, note));
   };
   expect(last + "self_attn.indexer.wk.weight", true);
   expect(last + "self_attn.q_a_proj.weight", detach == KlDetach::kNone);
