@@ -20,19 +20,37 @@ namespace {
 constexpr std::int64_t kGrain = 1 << 14;
 constexpr std::int64_t kBlock = 1 << 10;
 
-/// The first of `count` numbers whose exponent, the bits of `mask`, is all ones; `count` when none
-/// is. On bits, a block at a time without a branch, so that it runs at the speed of memory.
+/// Whether some of `count` numbers has an exponent, the bits of `exponent`, that is all ones: one
+/// more then carries into the sign. Without a branch, so that full blocks become vectors and run at
+/// the speed of memory.
+template <typename Bits>
+bool any_in(const Bits* numbers, std::int64_t count, Bits exponent) {
+  const auto one = static_cast<Bits>(exponent & (~exponent + 1));
+  const auto sign = static_cast<Bits>(Bits{1} << (8 * sizeof(Bits) - 1));
+  Bits met = 0;
+  const auto look = [&](std::int64_t i) {
+    met |= static_cast<Bits>((numbers[i] & exponent) + one);
+  };
+  if (count == kBlock) {
+    for (std::int64_t i = 0; i < kBlock; ++i) {
+      look(i);
+    }
+  } else {
+    for (std::int64_t i = 0; i < count; ++i) {
+      look(i);
+    }
+  }
+  return (met & sign) != 0;
+}
+
+/// The first of `count` such numbers; `count` when there is none.
 template <typename Bits>
 std::int64_t first_in(const Bits* numbers, std::int64_t count, Bits mask) {
   std::atomic<std::int64_t> first = count;
   at::parallel_for(0, count, kGrain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t block = begin; block < end; block += kBlock) {
       const std::int64_t stop = std::min(block + kBlock, end);
-      Bits met = 0;
-      for (std::int64_t i = block; i < stop; ++i) {
-        met |= static_cast<Bits>((numbers[i] & mask) == mask);
-      }
-      if (met == 0) {
+      if (!any_in(numbers + block, stop - block, mask)) {
         continue;
       }
       const Bits* found = std::find_if(numbers + block, numbers + stop,
