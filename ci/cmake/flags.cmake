@@ -2,6 +2,8 @@
 add_library(sparity_build_flags INTERFACE)
 target_compile_features(sparity_build_flags INTERFACE cxx_std_20)
 target_compile_options(sparity_build_flags INTERFACE -Wall -Wextra -Wconversion -Wshadow)
+# Source positions in messages are written from the repository root, whatever machine compiled them.
+target_compile_options(sparity_build_flags INTERFACE -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=)
 target_link_libraries(sparity_build_flags INTERFACE ext::fmt)
 if(SPARITY_WARNINGS_AS_ERRORS)
   target_compile_options(sparity_build_flags INTERFACE -Werror)
