@@ -1,10 +1,10 @@
 // Token files and the order of rows.
 
-#include "src/train/loss_report.h"
 #include "src/train/token_data.h"
 
 #include "src/core/error.h"
 #include "src/core/safetensors.h"
+#include "src/train/loss_report.h"
 #include "suites/selftest/scratch_folder.h"
 
 #include <gmock/gmock.h>
