@@ -38,10 +38,13 @@ class Rounding {
 
 template <typename W>
 void target_row(const KlRowRule& rule, W* row, std::int64_t columns) {
-  double divisor = static_cast<double>(rule.heads);
-  if (rule.options.target == core::KlTarget::kRenormalised &&
-      !planted(Fault::kF13TargetNotRenormalised)) {
-    divisor = std::accumulate(row, row + columns, 0.0);
+  // Of selected keys the sum is `heads` on paper. What is divided by is the sum as it was rounded:
+  // an error of a head's lse scales its whole row, and KL_t by itself would pass on all of it.
+  double divisor = std::accumulate(row, row + columns, 0.0);
+  if (rule.options.target == core::KlTarget::kRestricted ||
+      (rule.options.target == core::KlTarget::kRenormalised &&
+       planted(Fault::kF13TargetNotRenormalised))) {
+    divisor = static_cast<double>(rule.heads);
   }
   if (rule.options.guard == KlGuard::kAddToTarget) {
     divisor += core::kKlEpsilon;
