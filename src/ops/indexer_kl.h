@@ -31,11 +31,12 @@ at::Tensor kl_target(const KlTeacher& teacher, const KeyMask& mask, const core::
 
 /// The loss and its gradients in one pass over tiles of queries. Each head's P = exp(z − lse) comes
 /// from the saved log-sum-exp, so that its sum over keys is one, and the sum over heads H: the
-/// target's normaliser is known beforehand. Scores are computed again: where q is normalised over
-/// the selected keys only those are gathered, else all reachable keys go by in tiles of 256.
-/// Gradients from g = dKL_t/dI (KlScores::backward); those of keys are added up in eight lanes of
-/// fixed tiles, so that no bit depends on the number of threads. `target` [B, S, T], where defined,
-/// is used in place of the teacher's. All in f32(A); gradients are rounded to A once.
+/// target's row is divided by that sum as it came out. Scores are computed again: where q is
+/// normalised over the selected keys only those are gathered, else all reachable keys go by in
+/// tiles of 256. Gradients from g = dKL_t/dI (KlScores::backward); those of keys are added up in
+/// eight lanes of fixed tiles, so that no bit depends on the number of threads. `target` [B, S, T],
+/// where defined, is used in place of the teacher's. All in f32(A); gradients are rounded to A
+/// once.
 IndexerKl indexer_kl(const IndexOperands& index, const KlTeacher& teacher, const KeyMask& mask,
                      const core::KlOptions& options, const at::Tensor& target = {});
 

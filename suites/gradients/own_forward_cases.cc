@@ -82,7 +82,7 @@ class Line {
     for (const auto& [name, tensor] : weights_.tensors()) {
       directions_.emplace(name, context.normal("gradients.line." + name, tensor.sizes())
                                     .to(at::kDouble)
-                                    .mul(tensor.std().item<double>() + 1e-3));
+                                    .mul(tensor.std(/*unbiased=*/false).item<double>() + 1e-3));
     }
   }
 
