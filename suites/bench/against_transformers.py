@@ -8,8 +8,8 @@ resident size above that of the process before it loads the model.
 transformers runs with sdpa and the faster of its expert implementations, plain (`def`) or with its
 malloc tuned (`tun`: large blocks kept instead of returned to the system, which spares it page
 faults). Ratios are theirs over ours: above 1, Sparity is faster or smaller. Each is held against
-what a prototype of the candidate reached; a ratio below that is marked and listed at the end, with where
-our time or memory goes.
+what a prototype of the candidate reached; a ratio below that is marked and listed at the end, with
+where our time or memory goes.
 
 Beside every timing stands what the machine gave at that moment: the rate of a float32 matrix
 product, the slower of a probe before and one after. --json writes all figures for
@@ -139,8 +139,8 @@ def empty_bytes(program: pathlib.Path) -> int:
 
 
 def in_a_process(arguments: list[str], tuned: bool) -> dict[str, float] | None:
-    """This script again, as the transformers side, with either of its expert implementations: the
-    figures of the faster. None where the system ended it for its memory; any other end is an error."""
+    """This script again, as the transformers side, with either of its expert implementations:
+    the figures of the faster. None where its memory ended it; any other end is an error."""
     found = []
     for experts in ("grouped_mm", "eager"):
         done = subprocess.run(

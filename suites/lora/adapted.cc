@@ -45,13 +45,4 @@ tensors::Adapter filled_adapter(const SuiteContext& context, const core::Adapter
                                  context.options().seed, "suite lora", /*filled=*/true);
 }
 
-bool skip_without_experts(const SuiteContext& context, judge::CaseRecord& record) {
-  if (context.first_moe_layer() >= 0) {
-    return false;
-  }
-  record.verdict = judge::Verdict::kSkip;
-  record.message = "the model has no routed experts";
-  return true;
-}
-
 }  // namespace sparity::suites::lora

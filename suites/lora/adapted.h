@@ -3,7 +3,6 @@
 #include "src/core/adapter_config.h"
 #include "src/tensors/adapter.h"
 #include "suites/cases/suite_context.h"
-#include "suites/judge/record.h"
 
 #include <string>
 #include <vector>
@@ -25,8 +24,5 @@ core::AdapterConfig config_on(std::vector<std::string> modules);
 tensors::Adapter filled_adapter(const cases::SuiteContext& context,
                                 const core::AdapterConfig& config,
                                 const std::string& name = "default");
-
-/// Marks the record as skipped where the model has no routed experts.
-bool skip_without_experts(const cases::SuiteContext& context, judge::CaseRecord& record);
 
 }  // namespace sparity::suites::lora

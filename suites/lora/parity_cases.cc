@@ -92,7 +92,8 @@ std::vector<tensors::Adapter> with_dropout(const SuiteContext& context) {
 /// transformers' stacked experts: one A for gate and up of all experts.
 void judge_stacked(const SuiteContext& context, judge::CaseRecord& record) {
   // The KL loss alone does not reach experts.
-  if (skip_without_experts(context, record) || training::skip_without_labels(context, record)) {
+  if (training::skip_without_experts(context, record) ||
+      training::skip_without_labels(context, record)) {
     return;
   }
   core::AdapterConfig config = config_on({});

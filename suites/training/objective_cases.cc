@@ -17,7 +17,7 @@ using core::Objective;
 Case objective_case(const std::string& name, AttentionMode mode, const Objective& objective) {
   return {"training", name, [=](const SuiteContext& context, judge::CaseRecord& record) {
             if ((objective.lm && skip_without_labels(context, record)) ||
-                (objective.wants_balance() && skip_without_routers(context, record))) {
+                (objective.wants_balance() && skip_without_experts(context, record))) {
               return;
             }
             judge_objective(context, run_objective(context, mode, objective), record);

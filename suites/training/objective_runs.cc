@@ -131,12 +131,12 @@ bool skip_without_labels(const SuiteContext& context, judge::CaseRecord& record)
   return true;
 }
 
-bool skip_without_routers(const SuiteContext& context, judge::CaseRecord& record) {
+bool skip_without_experts(const SuiteContext& context, judge::CaseRecord& record) {
   if (context.first_moe_layer() >= 0) {
     return false;
   }
   record.verdict = judge::Verdict::kSkip;
-  record.message = "the model has no routers to balance";
+  record.message = "the model has no routed experts";
   return true;
 }
 
