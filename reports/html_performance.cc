@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <numeric>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -114,8 +113,7 @@ std::string against_transformers_section(const AgainstTransformers& comparison) 
          table.html() + "</section>\n";
 }
 
-// --- Alone
-// ------------------------------------------------------------------------------------------
+// --- Alone --------------------------------------------------------------------------------------
 
 double fastest(const std::vector<double>& seconds) {
   return *std::min_element(seconds.begin(), seconds.end());
@@ -146,74 +144,105 @@ std::string passes_section(const BenchRun& bench) {
 }
 
 double seconds_of(const OpTime& op) { return op.forward_seconds + op.backward_seconds; }
-double flops_of(const OpTime& op) { return op.forward_flops + op.backward_flops; }
 
-template <typename Figure>
-double sum_of(const std::vector<OpTime>& ops, Figure figure) {
-  return std::accumulate(ops.begin(), ops.end(), 0.0, [&](double sum, const OpTime& op) {
-    return sum + std::invoke(figure, op);
-  });
+std::string or_dash(double value, std::string (*text)(double)) {
+  return value > 0 ? text(value) : "–";
 }
 
-/// Flops over seconds over what the machine does at best; a dash where there is no product.
-std::string roofline_html(double flops, double seconds, double peak) {
-  const double share = flops / seconds / peak;
-  if (!(std::isfinite(share) && share > 0)) {
-    return "–";
-  }
-  return with_bar({{"within", share}}, percent(share));
+std::string gigaflop_html(double flops) {
+  return data_html(flops, fmt::format("{:.2f} GF", flops / 1e9));
 }
 
-std::string op_seconds(double seconds) { return seconds > 0 ? milliseconds(seconds) : "–"; }
+std::string moved_html(double bytes) {
+  return data_html(bytes, fmt::format("{:.1f} MB", bytes / 1e6));
+}
 
-std::string ops_section(const BenchRun& bench) {
-  if (bench.ops.empty()) {
-    return {};
+/// A row of the table of operations; for the whole pass, the sums of all.
+struct OpRow {
+  double forward_seconds = 0;
+  double backward_seconds = 0;
+  double flops = 0;
+  double bytes = 0;
+  double roofline_seconds = 0;
+
+  OpRow() = default;
+  OpRow(const OpTime& op, const BenchRun& bench)
+      : forward_seconds(op.forward_seconds),
+        backward_seconds(op.backward_seconds),
+        flops(op.forward_flops + op.backward_flops),
+        bytes(op.forward_bytes + op.backward_bytes),
+        roofline_seconds(roofline_of(op, bench).seconds) {}
+
+  double seconds() const { return forward_seconds + backward_seconds; }
+  void add(const OpRow& other) {
+    forward_seconds += other.forward_seconds;
+    backward_seconds += other.backward_seconds;
+    flops += other.flops;
+    bytes += other.bytes;
+    roofline_seconds += other.roofline_seconds;
   }
+  std::vector<std::string> cells(std::string name, std::string share, std::string_view by) const {
+    const double reached = roofline_seconds / seconds();
+    const bool has_roofline = std::isfinite(reached) && reached > 0;
+    const std::string limit =
+        by.empty() ? "" : fmt::format(R"( <span class="quiet">{}</span>)", by);
+    return {std::move(name),
+            std::move(share),
+            or_dash(forward_seconds, milliseconds),
+            or_dash(backward_seconds, milliseconds),
+            or_dash(flops, gigaflop_html),
+            or_dash(bytes, moved_html),
+            has_roofline ? with_bar({{"within", reached}}, percent(reached)) + limit : "–"};
+  }
+};
+
+std::string ops_table(const BenchRun& bench) {
   std::vector<OpTime> ops = bench.ops;
   std::ranges::stable_sort(ops, std::greater(), seconds_of);
-  const double total = sum_of(ops, seconds_of);
+  OpRow whole;
+  for (const OpTime& op : ops) {
+    whole.add(OpRow(op, bench));
+  }
   const double longest = seconds_of(ops.front());
-  const double peak = bench.gemm_flops_per_second;
   Table table("Seconds by operation", {{"Operation"},
                                        {"Share of the pass"},
                                        {"Forward", Table::Align::kNumber},
                                        {"Backward", Table::Align::kNumber},
                                        {"GEMM work", Table::Align::kNumber},
+                                       {"Moves", Table::Align::kNumber},
                                        {"Share of the roofline"}});
-  const auto row = [&](const std::string& name, const OpTime& op, bool bar) {
-    const std::string share = percent(total > 0 ? seconds_of(op) / total : 0);
-    table.row({name,
-               bar ? with_bar({{"forward", op.forward_seconds / longest},
-                               {"backward", op.backward_seconds / longest}},
-                              share)
-                   : share,
-               op_seconds(op.forward_seconds), op_seconds(op.backward_seconds),
-               flops_of(op) > 0
-                   ? data_html(flops_of(op), fmt::format("{:.2f} GF", flops_of(op) / 1e9))
-                   : "–",
-               roofline_html(flops_of(op), seconds_of(op), peak)});
-  };
   for (const OpTime& op : ops) {
-    row(name_html(op.op), op, true);
+    const std::string share = percent(whole.seconds() > 0 ? seconds_of(op) / whole.seconds() : 0);
+    table.row(OpRow(op, bench).cells(name_html(op.op),
+                                     with_bar({{"forward", op.forward_seconds / longest},
+                                               {"backward", op.backward_seconds / longest}},
+                                              share),
+                                     roofline_of(op, bench).by_products ? "GEMM" : "copying"));
   }
-  row("<b>whole pass</b>",
-      {"", sum_of(ops, &OpTime::forward_seconds), sum_of(ops, &OpTime::backward_seconds),
-       sum_of(ops, &OpTime::forward_flops), sum_of(ops, &OpTime::backward_flops)},
-      false);
+  table.row(whole.cells("<b>whole pass</b>", percent(whole.seconds() > 0 ? 1 : 0), ""));
+  return table.html();
+}
+
+std::string ops_section(const BenchRun& bench) {
+  if (bench.ops.empty()) {
+    return {};
+  }
   return fmt::format(
              "<section id=\"operations\">\n<h2>Seconds by operation</h2>\n"
-             "<p class=\"quiet\">Of the fastest profiled pass. Work is what the matrix products of "
-             "an operation cannot do without, from the config's dimensions; the roofline is this "
-             "machine's own product of two float32 matrices, {}, measured in the same process "
-             "(copying runs at {}). Scores of keys and their choice are one operation: scores "
-             "exist tile by tile, and each tile goes into the choice at once.</p>\n"
+             "<p class=\"quiet\">Of the fastest profiled pass. Work and bytes are what an "
+             "operation "
+             "cannot do without, from the config's dimensions: its matrix products, its operands "
+             "and results moved once. The roofline is the longer of the two at this machine's own "
+             "rates, measured in the same process: {} of a product of two float32 matrices, {} of "
+             "copying memory. Above 100 % of copying, operands came from a cache. Scores of keys "
+             "and their choice are one operation: scores exist tile by tile, and each tile goes "
+             "into the choice at once.</p>\n"
              "<p class=\"legend\"><span><span class=\"key forward\"></span>"
              "forward</span><span><span class=\"key backward\"></span>backward</span></p>\n",
-             gigaflops(peak),
+             gigaflops(bench.gemm_flops_per_second),
              data_html(bench.copy_bytes_per_second,
                        fmt::format("{:.1f} GB/s", bench.copy_bytes_per_second / 1e9))) +
-         table.html() + "</section>\n";
+         ops_table(bench) + "</section>\n";
 }
 
 std::string memory_section(const BenchRun& bench) {
@@ -258,7 +287,11 @@ std::string head(const Performance& performance) {
     out += fmt::format(", with its backward {}",
                        milliseconds(fastest(bench.forward_backward_seconds)));
   }
-  if (const double total = sum_of(bench.ops, seconds_of); total > 0) {
+  double total = 0;
+  for (const OpTime& op : bench.ops) {
+    total += seconds_of(op);
+  }
+  if (total > 0) {
     const auto& most = *std::ranges::max_element(bench.ops, {}, seconds_of);
     out += fmt::format("; {} is {} of what was profiled", name_html(most.op),
                        percent(seconds_of(most) / total));

@@ -7,13 +7,16 @@
 
 namespace sparity::reports {
 
-/// One operation of one pass: seconds, and the flops of the matrix products it cannot do without.
+/// One operation of one pass: seconds, and what it cannot do without: flops of matrix products, and
+/// bytes of operands and results, each moved once.
 struct OpTime {
   std::string op;
   double forward_seconds = 0;
   double backward_seconds = 0;
   double forward_flops = 0;
   double backward_flops = 0;
+  double forward_bytes = 0;
+  double backward_bytes = 0;
 };
 
 /// Bytes of tensors at the end of a phase, and the most during it.
@@ -42,6 +45,14 @@ struct BenchRun {
   std::vector<OpTime> ops;                       // of the fastest profiled pass; empty without one
   std::vector<MemoryPhase> memory;               // empty without a profile
 };
+
+/// The roofline of one operation: the seconds it needs at this machine's rates, the longer of its
+/// products and its moving, each way for itself; forward, and back if it was run.
+struct Roofline {
+  double seconds = 0;
+  bool by_products = false;  // these, and not moving, are the longer part of it
+};
+Roofline roofline_of(const OpTime& op, const BenchRun& bench);
 
 /// Fastest time and smallest peak of one program, over its turns.
 struct Measured {

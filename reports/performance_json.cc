@@ -41,9 +41,13 @@ double read_seconds(const Json& value, const std::string& source, const std::str
 
 OpTime read_op(const Json& object, const std::string& source, const std::string& pointer) {
   JsonMembers figures(object, source, pointer);
-  OpTime op{figures.text("op"), amount(figures, "forward_seconds"),
-            amount(figures, "backward_seconds"), amount(figures, "forward_flops"),
-            amount(figures, "backward_flops")};
+  OpTime op{figures.text("op"),
+            amount(figures, "forward_seconds"),
+            amount(figures, "backward_seconds"),
+            amount(figures, "forward_flops"),
+            amount(figures, "backward_flops"),
+            amount(figures, "forward_bytes"),
+            amount(figures, "backward_bytes")};
   figures.finish();
   return op;
 }
@@ -130,7 +134,9 @@ Json to_json(const OpTime& op) {
           {"forward_seconds", op.forward_seconds},
           {"backward_seconds", op.backward_seconds},
           {"forward_flops", op.forward_flops},
-          {"backward_flops", op.backward_flops}};
+          {"backward_flops", op.backward_flops},
+          {"forward_bytes", op.forward_bytes},
+          {"backward_bytes", op.backward_bytes}};
 }
 
 Json to_json(const MemoryPhase& phase) {
@@ -144,7 +150,7 @@ constexpr auto as_json = [](const auto& item) { return to_json(item); };
 
 Json to_json(const BenchRun& bench) {
   return {{"kind", kBenchKind},
-          {"schema_version", kPerformanceSchemaVersion},
+          {"schema_version", kBenchSchemaVersion},
           {"tool_version", bench.tool_version},
           {"git_commit", bench.git_commit},
           {"cpu_model", bench.cpu_model},
@@ -171,14 +177,14 @@ bool is_performance(const Json& document) {
 void add_performance(const Json& document, const std::string& source, Performance& performance) {
   JsonMembers figures(document, source, "");
   const std::string kind = figures.text("kind");
-  const std::string version = figures.text("schema_version");
-  if (version != kPerformanceSchemaVersion) {
-    figures.fail("schema_version", kPerformanceSchemaVersion, core::quote(version));
-  }
   const bool bench = kind == kBenchKind;
   SPARITY_CHECK_INPUT(bench || kind == kAgainstTransformersKind,
                       fmt::format("{}: /kind: expected \"{}\" or \"{}\", found {}", source,
                                   kBenchKind, kAgainstTransformersKind, core::quote(kind)));
+  const std::string_view known = bench ? kBenchSchemaVersion : kAgainstTransformersSchemaVersion;
+  if (const std::string version = figures.text("schema_version"); version != known) {
+    figures.fail("schema_version", known, core::quote(version));
+  }
   SPARITY_CHECK_INPUT(
       bench ? !performance.bench : !performance.against_transformers,
       fmt::format("{}: /kind: expected one file of each kind, found another of \"{}\"", source,

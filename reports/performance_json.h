@@ -12,7 +12,8 @@ namespace sparity::reports {
 /// What a file of performance figures says it is, under "kind".
 inline constexpr std::string_view kBenchKind = "sparity bench";
 inline constexpr std::string_view kAgainstTransformersKind = "against transformers";
-inline constexpr std::string_view kPerformanceSchemaVersion = "1.0";
+inline constexpr std::string_view kBenchSchemaVersion = "1.1";
+inline constexpr std::string_view kAgainstTransformersSchemaVersion = "1.0";
 
 /// Keys are the members' names, plus `kind` and `schema_version`; absent figures are null.
 nlohmann::json to_json(const BenchRun& bench);

@@ -3,7 +3,7 @@
 #include "src/core/error.h"
 #include "src/core/profile_scope.h"
 #include "src/ops/loss.h"
-#include "suites/bench/model_flops.h"
+#include "suites/bench/model_work.h"
 #include "suites/bench/op_profile.h"
 #include "suites/cases/allocation_counter.h"
 
@@ -37,7 +37,8 @@ std::pair<double, std::vector<OpSeconds>> profiled_pass(const BenchedModel& mode
 }  // namespace
 
 BenchedModel::BenchedModel(const tensors::Checkpoint& checkpoint, core::Dtype dtype)
-    : leaves_(checkpoint.weights.rounded(checkpoint.manifest, dtype, core::Recipe::kOfficial)
+    : dtype_(dtype),
+      leaves_(checkpoint.weights.rounded(checkpoint.manifest, dtype, core::Recipe::kOfficial)
                   .as_leaves(checkpoint.manifest)),
       model_(checkpoint.config, leaves_) {}
 
@@ -83,14 +84,20 @@ std::vector<reports::OpTime> op_times(const BenchedModel& model, const core::Mod
     fastest = std::min(std::move(fastest), profiled_pass(model, plan, backward),
                        [](const auto& a, const auto& b) { return a.first < b.first; });
   }
-  std::map<std::string, OpFlops> flops = model_flops(config, plan.inputs, plan.attention);
+  std::map<std::string, OpWork> works =
+      model_work(config, plan.inputs, plan.attention, model.dtype());
   std::vector<reports::OpTime> times;
   for (const OpSeconds& op : fastest.second) {
-    const OpFlops work = flops[op.op];
-    flops.erase(op.op);
-    times.push_back({op.op, op.forward, op.backward, work.forward, backward ? work.backward : 0.0});
+    OpWork work = works[op.op];
+    works.erase(op.op);
+    if (!backward) {
+      work.backward = {};
+    }
+    times.push_back({op.op, op.forward, op.backward, work.forward.flops, work.backward.flops,
+                     work.forward.bytes, work.backward.bytes});
   }
-  SPARITY_CHECK(flops.empty(), "operation did not run: " + flops.begin()->first);
+  works.erase("loss");  // a forward pass alone has none
+  SPARITY_CHECK(works.empty(), "operation did not run: " + works.begin()->first);
   return times;
 }
 

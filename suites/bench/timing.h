@@ -23,7 +23,10 @@ class BenchedModel {
   void pass(const tensors::Inputs& inputs, core::AttentionMode attention, bool backward,
             const std::function<void(std::string_view)>& ended = {}) const;
 
+  core::Dtype dtype() const { return dtype_; }
+
  private:
+  core::Dtype dtype_;
   tensors::WeightStore leaves_;
   model::Model model_;
 };
@@ -38,8 +41,8 @@ struct BenchPlan {
 /// Seconds of each of `repeat` passes, after one to warm up.
 std::vector<double> pass_seconds(const BenchedModel& model, const BenchPlan& plan, bool backward);
 
-/// Seconds and flops by operation of the fastest of `repeat` passes, after one to warm up. Throws
-/// (exit code 6) when an operation that has matrix products did not run.
+/// Seconds and work by operation of the fastest of `repeat` passes, after one to warm up. Throws
+/// (exit code 6) when an operation that has work to do did not run.
 std::vector<reports::OpTime> op_times(const BenchedModel& model, const core::ModelConfig& config,
                                       const BenchPlan& plan, bool backward);
 

@@ -94,9 +94,13 @@ void print_passes(std::string_view name, const std::vector<double>& seconds) {
   }
 }
 
+std::string work_words(double work, double unit, std::string_view name) {
+  return work > 0 ? fmt::format("{:.2f} {}", work / unit, name) : "-";
+}
+
 void print_ops(const reports::BenchRun& run) {
-  fmt::print("\n{:<24} {:>10} {:>10} {:>7} {:>10} {:>9}\n", "operation", "forward", "backward",
-             "share", "GEMM work", "roofline");
+  fmt::print("\n{:<24} {:>10} {:>10} {:>7} {:>10} {:>11}  {}\n", "operation", "forward", "backward",
+             "share", "GEMM work", "moves", "roofline");
   std::vector<reports::OpTime> ops = run.ops;
   const auto seconds = [](const reports::OpTime& op) {
     return op.forward_seconds + op.backward_seconds;
@@ -107,13 +111,15 @@ void print_ops(const reports::BenchRun& run) {
     total += seconds(op);
   }
   for (const reports::OpTime& op : ops) {
-    const double flops = op.forward_flops + op.backward_flops;
-    const std::string work =
-        flops > 0 ? fmt::format("{:7.2f} GF {:7.1f} %", 1e-9 * flops,
-                                100 * flops / seconds(op) / run.gemm_flops_per_second)
-                  : fmt::format("{:>10} {:>9}", "-", "-");
-    fmt::print("{:<24} {:7.2f} ms {:7.2f} ms {:5.1f} % {}\n", op.op, 1e3 * op.forward_seconds,
-               1e3 * op.backward_seconds, 100 * seconds(op) / total, work);
+    const reports::Roofline roofline = reports::roofline_of(op, run);
+    const std::string reached =
+        roofline.seconds > 0 ? fmt::format("{:5.1f} % of {}", 100 * roofline.seconds / seconds(op),
+                                           roofline.by_products ? "GEMM" : "copying")
+                             : fmt::format("{:>7}", "-");
+    fmt::print("{:<24} {:7.2f} ms {:7.2f} ms {:5.1f} % {:>10} {:>11}  {}\n", op.op,
+               1e3 * op.forward_seconds, 1e3 * op.backward_seconds, 100 * seconds(op) / total,
+               work_words(op.forward_flops + op.backward_flops, 1e9, "GF"),
+               work_words(op.forward_bytes + op.backward_bytes, 1e6, "MB"), reached);
   }
 }
 

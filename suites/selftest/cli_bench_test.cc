@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -48,6 +49,18 @@ TEST(CliBench, TimesPassesAndSaysWhereTimeAndMemoryGo) {
   }
   for (const char* op : {"indexer projections", "index scores and top-k"}) {
     EXPECT_FALSE(trained.contains(op)) << op << " has no way back";
+  }
+  // tiny: a row of 40 tokens and one of 28, hidden_size 72, a vocabulary of 211; four bytes each.
+  const auto head = std::ranges::find(
+      run.at("ops"), "head", [](const json& op) { return op.at("op").get<std::string>(); });
+  ASSERT_NE(head, run.at("ops").end());
+  EXPECT_EQ(head->at("forward_flops"), 2.0 * 68 * 72 * 211);
+  EXPECT_EQ(head->at("backward_flops"), 4.0 * 68 * 72 * 211);
+  EXPECT_EQ(head->at("forward_bytes"), 4.0 * (68 * 72 + 72 * 211 + 68 * 211));
+  EXPECT_EQ(head->at("backward_bytes"), 4.0 * (2 * 68 * 72 + 2 * 72 * 211 + 68 * 211));
+  for (const json& op : run.at("ops")) {
+    const bool works = op.at("op") != "other" && op.at("op") != "gradient sums";
+    EXPECT_EQ(op.at("forward_bytes").get<double>() > 0, works) << op.at("op");
   }
   ASSERT_EQ(run.at("memory").size(), 4U);
   EXPECT_GT(run.at("memory")[2].at("live_bytes"), run.at("memory")[1].at("live_bytes"));

@@ -39,7 +39,9 @@ BenchRun sample_bench() {
           .copy_bytes_per_second = 2e10,
           .forward_seconds = {0.2, 0.125},
           .forward_backward_seconds = {0.5},
-          .ops = {{"attention", 0.05, 0.1, 2e9, 4e9}, {"norms", 0.01, 0.02, 0, 0}},
+          .ops = {{"attention", 0.05, 0.1, 2e9, 4e9, 4e7, 8e7},
+                  {"norms", 0.01, 0.02, 0, 0, 1e8, 2e8},
+                  {"other", 0.001, 0, 0, 0, 0, 0}},
           .memory = {{"load", 1 << 20, 2 << 20}, {"backward", 3 << 20, 8 << 20}}};
 }
 
@@ -58,7 +60,7 @@ json sample_comparison_file() {
   json long_pass = pass;
   long_pass["tokens"] = 8192;
   long_pass["plain"] = long_pass["tuned"] = nullptr;
-  return {{"kind", kAgainstTransformersKind}, {"schema_version", kPerformanceSchemaVersion},
+  return {{"kind", kAgainstTransformersKind}, {"schema_version", kAgainstTransformersSchemaVersion},
           {"cpu_model", "a processor"},       {"transformers", "5.23.0"},
           {"config", "fork-small"},           {"threads", 2},
           {"passes", {pass, long_pass}}};
@@ -89,7 +91,7 @@ bool contains(std::string_view text, std::string_view part) {
 
 const json& schema() {
   static const json kSchema = core::read_json(
-      std::filesystem::path(SPARITY_SOURCE_DIR) / "reports/schema/performance-1.0.schema.json",
+      std::filesystem::path(SPARITY_SOURCE_DIR) / "reports/schema/performance-1.1.schema.json",
       {.max_depth = 16});
   return kSchema;
 }
@@ -156,12 +158,26 @@ TEST(Performance, RatiosAreTheirsOverOursAndMemoryTheSmallerOfTheirs) {
   EXPECT_FALSE(ratios_of(performance.against_transformers->passes[1]).plain.has_value());
 }
 
+TEST(Performance, RooflineIsTheLongerOfProductsAndMovingEachWayForItself) {
+  const BenchRun bench = sample_bench();  // 400 GF/s, 20 GB/s
+  const Roofline products = roofline_of(bench.ops[0], bench);
+  EXPECT_DOUBLE_EQ(products.seconds, 0.005 + 0.01);
+  EXPECT_TRUE(products.by_products);
+  const Roofline moving = roofline_of(bench.ops[1], bench);
+  EXPECT_DOUBLE_EQ(moving.seconds, 0.005 + 0.01);
+  EXPECT_FALSE(moving.by_products);
+  const OpTime mixed{"mixed", 1, 1, 4e9, 4e9, 1e8, 1e9};  // 10 or 5 ms forward, 10 or 50 ms back
+  EXPECT_DOUBLE_EQ(roofline_of(mixed, bench).seconds, 0.01 + 0.05);
+  EXPECT_FALSE(roofline_of(mixed, bench).by_products);
+  EXPECT_EQ(roofline_of(bench.ops[2], bench).seconds, 0);
+}
+
 TEST(Performance, PageShowsWhatWasMeasuredAndWhichTargetsAreMissed) {
   const selftest::Markup markup = selftest::expect_sound(
       performance_page(read({to_json(sample_bench()), sample_comparison_file()})));
-  for (const char* part :
-       {"A forward pass takes 125 ms", "with its backward 500 ms", "2.0× meets", "1.5× misses",
-        "not run", "whole pass", "attention", "83 %", "10.0 %", "8.0 MiB", "400 GF/s"}) {
+  for (const char* part : {"A forward pass takes 125 ms", "with its backward 500 ms", "2.0× meets",
+                           "1.5× misses", "not run", "whole pass", "attention", "83 %", "10.0 %",
+                           "50 %", "8.0 MiB", "400 GF/s", "20.0 GB/s", "300.0 MB"}) {
     EXPECT_TRUE(contains(markup.text, part)) << part;
   }
   EXPECT_TRUE(markup.fragments.contains("top"));
