@@ -63,12 +63,6 @@ class OtherNames {
   std::unordered_set<std::string> ends_;
 };
 
-/// What PEFT gives one of its own targets.
-struct TargetSize {
-  std::int64_t rank = 0;
-  double scaling = 0;
-};
-
 /// A layer's experts that are adapted one by one, by matrix.
 struct SeparateLayer {
   std::array<std::vector<const AdapterPair*>, 3> adapted;
@@ -94,11 +88,11 @@ class Exporter {
     result.target_modules = {module_names(), std::nullopt};
     result.target_parameters = parameter_names();
     result.rank_pattern = patterns<std::int64_t>(
-        [&](const std::string& key, const TargetSize& size) -> std::optional<std::int64_t> {
+        [&](const std::string& key, const AdapterSize& size) -> std::optional<std::int64_t> {
           return size.rank == parts_of(key) * config_.r ? std::nullopt : std::optional(size.rank);
         });
     result.alpha_pattern = patterns<double>(
-        [&](const std::string& key, const TargetSize& size) -> std::optional<double> {
+        [&](const std::string& key, const AdapterSize& size) -> std::optional<double> {
           const double given = config_.lora_alpha * static_cast<double>(parts_of(key));
           const double divisor = divisor_of(size.rank);
           return given / divisor == size.scaling ? std::nullopt
@@ -296,7 +290,7 @@ class Exporter {
   const AdapterLayout& layout_;
   const std::string& source_;
   std::map<std::string, SeparateLayer> separate_;  // by "model.layers.1.mlp.experts"
-  std::map<std::string, TargetSize> sizes_;
+  std::map<std::string, AdapterSize> sizes_;       // of what PEFT calls a target
   std::set<std::string> fused_;
 };
 

@@ -47,16 +47,10 @@ ModuleNames all_linear(const TensorManifest& manifest) {
   return modules;
 }
 
-/// Rank and scaling of one target.
-struct Size {
-  std::int64_t rank = 0;
-  double scaling = 0;
-};
-
 /// What a layer's stacked experts are adapted by.
 struct StackedLayer {
-  std::optional<Size> gate_up;
-  std::optional<Size> down;
+  std::optional<AdapterSize> gate_up;
+  std::optional<AdapterSize> down;
   std::int64_t experts = 0;
   bool separate = false;  // some matrix of an expert is adapted by itself
 
@@ -105,7 +99,7 @@ class Planner {
       layer.experts = std::max(layer.experts, place.expert + 1);
       if (place.expert == 0 && !place.second && parameters_.match(place.stacked).found) {
         parameters_.count(place.stacked);
-        const Size size = size_of_target(place.stacked);
+        const AdapterSize size = size_of_target(place.stacked);
         (place.fused ? layer.gate_up : layer.down) = size;
       }
     }
@@ -121,9 +115,9 @@ class Planner {
       parameters_.count(parameter.name);
     }
     if (as_module || as_parameter) {
-      const Size size = as_parameter ? size_of_target(parameter.name)
-                        : is_expert  ? size_of_expert(module)
-                                     : size_of_target(module);
+      const AdapterSize size = as_parameter ? size_of_target(parameter.name)
+                               : is_expert  ? size_of_expert(module)
+                                            : size_of_target(module);
       if (is_expert) {
         stacked_.at(expert_place(module).experts).separate = true;
       }
@@ -179,7 +173,7 @@ class Planner {
   }
 
   /// Of a module or parameter under its own name.
-  Size size_of_target(const std::string& name) {
+  AdapterSize size_of_target(const std::string& name) {
     const auto rank =
         static_cast<std::int64_t>(ranks_.find(name).value_or(static_cast<double>(config_.r)));
     return {rank, scaling_of(alphas_.find(name).value_or(config_.lora_alpha), rank)};
@@ -187,7 +181,7 @@ class Planner {
 
   /// Of an expert's module. PEFT stacks separate experts as it loads them, so that a pattern for
   /// the stacked parameter says what they have together: gate and up twice the rank of each.
-  Size size_of_expert(const std::string& module) {
+  AdapterSize size_of_expert(const std::string& module) {
     const ExpertPlace place = expert_place(module);
     const auto own_rank = ranks_.find(module);
     const auto own_alpha = alphas_.find(module);
@@ -209,7 +203,8 @@ class Planner {
     return {rank, scaling_of(own_alpha.value_or(config_.lora_alpha), rank)};
   }
 
-  void add_pair(const ParameterSpec& parameter, const std::string& module, const Size& size) {
+  void add_pair(const ParameterSpec& parameter, const std::string& module,
+                const AdapterSize& size) {
     const std::string stem = std::string(kPrefix) + module;
     AdapterPair pair{parameter.name, stem + ".lora_A.weight", stem + ".lora_B.weight", size.rank,
                      size.scaling};
@@ -222,7 +217,7 @@ class Planner {
   bool add_stacked(const ParameterSpec& parameter, const std::string& module) {
     const ExpertPlace place = expert_place(module);
     const StackedLayer& layer = stacked_.at(place.experts);
-    const std::optional<Size>& size = place.fused ? layer.gate_up : layer.down;
+    const std::optional<AdapterSize>& size = place.fused ? layer.gate_up : layer.down;
     if (!size) {
       return false;
     }

@@ -9,6 +9,12 @@
 
 namespace sparity::core {
 
+/// What an adapter's file says of one pair.
+struct AdapterSize {
+  std::int64_t rank = 0;
+  double scaling = 0;
+};
+
 /// A low-rank pair and the linear weight [out, in] that it changes: W + scaling · B · A, with A
 /// [rank, in] and B [out, rank].
 struct AdapterPair {

@@ -83,6 +83,10 @@ struct TensorBytes {
 void write_safetensors(const std::filesystem::path& path, std::vector<TensorBytes> tensors,
                        const std::map<std::string, std::string>& metadata = {});
 
+/// A checkpoint's weights in a model folder: one file, or shards and their index.
+inline constexpr const char* kWeightsFile = "model.safetensors";
+inline constexpr const char* kWeightsIndexFile = "model.safetensors.index.json";
+
 /// What `model.safetensors.index.json` says.
 struct ShardIndex {
   std::map<std::string, std::string> weight_map;  // tensor name -> bare file name

@@ -16,9 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kSingleFile = "model.safetensors";
-constexpr const char* kIndexFile = "model.safetensors.index.json";
-
 /// True for a plain file name: no separator, no parent, nothing invisible.
 bool is_bare_file_name(const std::string& name) {
   return tensor_name_complaint(name).empty() && name.find_first_of("/\\") == std::string::npos &&
@@ -63,17 +60,18 @@ ShardedSafetensors ShardedSafetensors::open(const fs::path& folder) {
                       fmt::format("{}: expected a checkpoint folder, found {}", folder.string(),
                                   fs::exists(folder, ignored) ? "a file" : "nothing"));
   ShardedSafetensors checkpoint;
-  const bool has_index = fs::exists(folder / kIndexFile, ignored);
-  if (fs::exists(folder / kSingleFile, ignored)) {
-    checkpoint.add_shard(folder / kSingleFile);
+  const bool has_index = fs::exists(folder / kWeightsIndexFile, ignored);
+  if (fs::exists(folder / kWeightsFile, ignored)) {
+    checkpoint.add_shard(folder / kWeightsFile);
     if (has_index) {
       checkpoint.warnings_.push_back(fmt::format("{}: ignored, since {} is there too",
-                                                 (folder / kIndexFile).string(), kSingleFile));
+                                                 (folder / kWeightsIndexFile).string(),
+                                                 kWeightsFile));
     }
     return checkpoint;
   }
   SPARITY_CHECK_INPUT(has_index, fmt::format("{}: expected {} or {}, found neither",
-                                             folder.string(), kSingleFile, kIndexFile));
+                                             folder.string(), kWeightsFile, kWeightsIndexFile));
   checkpoint.open_index(folder);
   return checkpoint;
 }
@@ -91,7 +89,7 @@ void ShardedSafetensors::add_shard(const fs::path& path) {
 }
 
 void ShardedSafetensors::open_index(const fs::path& folder) {
-  const fs::path path = folder / kIndexFile;
+  const fs::path path = folder / kWeightsIndexFile;
   const std::string source = path.string();
   const ShardIndex index = parse_shard_index(read_json(path), source);
   std::map<std::string, std::size_t> shard_numbers;

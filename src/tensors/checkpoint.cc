@@ -17,8 +17,6 @@ namespace sparity::tensors {
 
 namespace {
 
-constexpr const char* kIndexFile = "model.safetensors.index.json";
-
 at::Tensor read_tensor(const core::ShardedSafetensors& files, const std::string& name,
                        const core::TensorEntry& entry) {
   at::Tensor tensor = at::empty(entry.shape, to_scalar_type(entry.dtype));
@@ -41,7 +39,7 @@ void write_sharded(const std::vector<std::vector<core::TensorBytes>>& shards, st
     }
   }
   const nlohmann::json index = {{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}};
-  core::write_file_atomically(folder / kIndexFile, index.dump(2) + "\n");
+  core::write_file_atomically(folder / core::kWeightsIndexFile, index.dump(2) + "\n");
 }
 
 }  // namespace
@@ -78,7 +76,7 @@ Checkpoint load_checkpoint(const std::filesystem::path& folder) {
         folder.string(), set_aside, parsed.config.num_hidden_layers));
   }
   const std::filesystem::path listing =
-      files.shards().size() == 1 ? files.shards().front().path() : folder / kIndexFile;
+      files.shards().size() == 1 ? files.shards().front().path() : folder / core::kWeightsIndexFile;
   WeightStore weights(manifest, std::move(tensors), listing.string());
   return {std::move(parsed.config), std::move(manifest), std::move(weights), std::move(warnings)};
 }
@@ -106,7 +104,7 @@ void save_checkpoint(const Checkpoint& checkpoint, const std::filesystem::path& 
     total += bytes;
   }
   if (shards.size() == 1) {
-    core::write_safetensors(folder / "model.safetensors", shards.front(), {{"format", "pt"}});
+    core::write_safetensors(folder / core::kWeightsFile, shards.front(), {{"format", "pt"}});
   } else {
     write_sharded(shards, total, folder);
   }

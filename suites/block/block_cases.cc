@@ -1,5 +1,6 @@
 #include "suites/block/block_cases.h"
 
+#include "suites/cases/skips.h"
 #include "suites/cases/trace.h"
 
 namespace sparity::suites {
@@ -59,8 +60,7 @@ cases::Case layer_case(const std::string& name, Layers layer, Judge judge_one) {
           [layer, judge_one](const SuiteContext& context, judge::CaseRecord& record) {
             const std::int64_t number = number_of(context, layer);
             if (number < 0) {
-              record.verdict = judge::Verdict::kSkip;
-              record.message = "the model has no MoE layer";
+              cases::skip(record, "the model has no MoE layer");
               return;
             }
             judge_one(context, number, record);

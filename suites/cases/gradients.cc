@@ -31,24 +31,15 @@ const at::Tensor* shown(const BackwardTrace& side, const std::string& name) {
   return found == side.trace.tensors.end() ? nullptr : &found->second;
 }
 
-/// (‖q‖ + ‖p‖) / ‖q − p‖ of a layer's KL loss over the keys that it sums over: how much larger its
-/// gradient's terms are than the gradient. Not set where the truth shows no such loss.
+/// That of a layer's KL loss. Not set where the truth shows no such loss.
 std::optional<double> cancellation(const std::string& layer, const BackwardTrace& truth) {
   const std::string indexer = layer + ".self_attn.indexer.";
-  const at::Tensor* p = shown(truth, indexer + "kl_target");
+  const at::Tensor* target = shown(truth, indexer + "kl_target");
   const at::Tensor* scores = shown(truth, indexer + "scores");
   const at::Tensor* gradient = shown(truth, tensors::gradient_name(indexer + "scores"));
-  if (p == nullptr || scores == nullptr || gradient == nullptr) {
-    return std::nullopt;
-  }
-  const at::Tensor absent = gradient->eq(0.0);
-  const at::Tensor q = scores->masked_fill(absent, -std::numeric_limits<double>::infinity())
-                           .softmax(-1)
-                           .masked_fill(absent, 0.0);
-  const at::Tensor target = p->masked_fill(absent, 0.0);
-  const double difference = q.sub(target).norm().item<double>();
-  return difference > 0 ? std::optional(q.norm().add(target.norm()).item<double>() / difference)
-                        : std::nullopt;
+  return target == nullptr || scores == nullptr || gradient == nullptr
+             ? std::nullopt
+             : kl_cancellation(*scores, *target, *gradient);
 }
 
 /// The size of what was summed up to the gradient `of_truth`, where that may cancel: of an
@@ -149,6 +140,18 @@ at::Tensor stacked(const BackwardTrace& side, const ParameterGroup& group) {
 }
 
 }  // namespace
+
+std::optional<double> kl_cancellation(const at::Tensor& scores, const at::Tensor& target,
+                                      const at::Tensor& score_gradient) {
+  const at::Tensor absent = score_gradient.eq(0.0);
+  const at::Tensor q = scores.masked_fill(absent, -std::numeric_limits<double>::infinity())
+                           .softmax(-1)
+                           .masked_fill(absent, 0.0);
+  const at::Tensor p = target.masked_fill(absent, 0.0);
+  const double difference = q.sub(p).norm().item<double>();
+  return difference > 0 ? std::optional(q.norm().add(p.norm()).item<double>() / difference)
+                        : std::nullopt;
+}
 
 BackwardTrace trace_backward(const BoundModel& model, const BackwardPlan& plan) {
   tensors::Recorder recorder({"*"});

@@ -1,6 +1,7 @@
 #include "suites/cli/overwriting.h"
 
 #include "src/core/error.h"
+#include "src/core/safetensors.h"
 
 #include <fmt/format.h>
 
@@ -26,8 +27,8 @@ std::vector<fs::path> files_of(const fs::path& source) {
   if (!fs::is_directory(source, failure)) {
     return {source};
   }
-  std::vector<fs::path> files = {source / "config.json", source / "model.safetensors",
-                                 source / "model.safetensors.index.json"};
+  std::vector<fs::path> files = {source / "config.json", source / core::kWeightsFile,
+                                 source / core::kWeightsIndexFile};
   for (const fs::directory_entry& entry : fs::directory_iterator(source, failure)) {
     if (entry.path().extension() == ".safetensors" || entry.path().extension() == ".json") {
       files.push_back(entry.path());

@@ -2,6 +2,7 @@
 
 #include "src/tensors/recorder.h"
 #include "suites/cases/depth_chart.h"
+#include "suites/cases/skips.h"
 #include "suites/gradients/backward_runs.h"
 
 #include <algorithm>
@@ -78,7 +79,7 @@ double headroom_of(const judge::CaseRecord& record, const std::string& name,
 }
 
 void judge_chart(const SuiteContext& context, judge::CaseRecord& record) {
-  if (skip_without_labels(context, record)) {
+  if (cases::skip_without_labels(context, record)) {
     return;
   }
   const ThreeRuns free = run_three(context, {.inputs = context.inputs()});

@@ -21,15 +21,6 @@ ThreeRuns run_three(const cases::SuiteContext& context, const cases::BackwardPla
           cases::trace_backward(context.truth(), same_choices)};
 }
 
-bool skip_without_labels(const cases::SuiteContext& context, judge::CaseRecord& record) {
-  if (context.inputs().labels.defined()) {
-    return false;
-  }
-  record.verdict = judge::Verdict::kSkip;
-  record.message = "the inputs have no labels, so there is no loss";
-  return true;
-}
-
 ZeroInTruth::ZeroInTruth(const cases::SuiteContext& context, cases::BackwardPlan plan,
                          const cases::BackwardTrace& candidate)
     : context_(context), plan_(std::move(plan)) {

@@ -25,9 +25,6 @@ struct ThreeRuns {
 };
 ThreeRuns run_three(const cases::SuiteContext& context, const cases::BackwardPlan& plan);
 
-/// Marks the record as skipped when the inputs have no labels, and says so.
-bool skip_without_labels(const cases::SuiteContext& context, judge::CaseRecord& record);
-
 /// Tells which gradients the model itself leaves at zero: a query of a single key receives none,
 /// nor does anything in a model of zeros. Runs the truth under the candidate's choices when first
 /// asked.

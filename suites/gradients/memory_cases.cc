@@ -3,6 +3,7 @@
 #include "src/model/model.h"
 #include "src/tensors/at_dtype.h"
 #include "suites/cases/allocation_counter.h"
+#include "suites/cases/skips.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
@@ -181,10 +182,10 @@ void judge_recomputed_peak(const SuiteContext& context, judge::CaseRecord& recor
   const AllocationCounts forward = run_one_leaf(context, {}, false);
   const std::int64_t work = forward.peak_bytes - forward.live_bytes;
   if (saved <= work) {
-    record.verdict = judge::Verdict::kSkip;
-    record.message = fmt::format(
-        "layers before the last keep {} bytes, no more than the {} that a pass works with", saved,
-        work);
+    cases::skip(record,
+                fmt::format("layers before the last keep {} bytes, no more than the {} that "
+                            "a pass works with",
+                            saved, work));
     return;
   }
   const std::int64_t plain = run_one_leaf(context, {}, true).peak_bytes;

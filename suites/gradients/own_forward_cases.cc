@@ -3,6 +3,7 @@
 #include "src/model/model.h"
 #include "src/ops/loss.h"
 #include "src/tensors/recorder.h"
+#include "suites/cases/skips.h"
 #include "suites/cases/trace.h"
 #include "suites/gradients/backward_runs.h"
 #include "suites/gradients/fused_ops.h"
@@ -195,7 +196,7 @@ judge::Comparison judged_remainder(const Curve& curve) {
 }
 
 void judge_remainder(const SuiteContext& context, judge::CaseRecord& record) {
-  if (skip_without_labels(context, record)) {
+  if (cases::skip_without_labels(context, record)) {
     return;
   }
   const Line line(context);

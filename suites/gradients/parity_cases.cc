@@ -1,5 +1,6 @@
 #include "suites/gradients/parity_cases.h"
 
+#include "suites/cases/skips.h"
 #include "suites/gradients/backward_runs.h"
 #include "suites/masking/mask_forms.h"
 
@@ -23,7 +24,7 @@ void judge_all(const SuiteContext& context, const cases::BackwardPlan& plan,
 Case loss_case(AttentionMode mode) {
   return {"gradients", "of_the_lm_loss_in_" + mode_name(mode) + "_mode",
           [=](const SuiteContext& context, judge::CaseRecord& record) {
-            if (!skip_without_labels(context, record)) {
+            if (!cases::skip_without_labels(context, record)) {
               judge_all(context, {.inputs = context.inputs(), .attention = mode}, record);
             }
           }};

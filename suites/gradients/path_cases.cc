@@ -1,6 +1,7 @@
 #include "suites/gradients/path_cases.h"
 
 #include "suites/cases/gradient_paths.h"
+#include "suites/cases/skips.h"
 #include "suites/gradients/backward_runs.h"
 
 #include <ATen/ops/zeros.h>
@@ -107,7 +108,7 @@ void judge_cotangent_paths(const SuiteContext& context, judge::CaseRecord& recor
 }
 
 void judge_loss_paths(const SuiteContext& context, judge::CaseRecord& record) {
-  if (skip_without_labels(context, record)) {
+  if (cases::skip_without_labels(context, record)) {
     return;
   }
   const cases::BackwardPlan plan{.inputs = context.inputs()};

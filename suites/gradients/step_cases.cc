@@ -1,5 +1,6 @@
 #include "suites/gradients/step_cases.h"
 
+#include "suites/cases/skips.h"
 #include "suites/gradients/backward_runs.h"
 
 namespace sparity::suites::gradients {
@@ -29,7 +30,7 @@ cases::Forced teaching(const cases::BackwardTrace& truth, const cases::BackwardT
 }
 
 void judge_steps(const SuiteContext& context, AttentionMode mode, judge::CaseRecord& record) {
-  if (skip_without_labels(context, record)) {
+  if (cases::skip_without_labels(context, record)) {
     return;
   }
   const ThreeRuns free = run_three(context, {.inputs = context.inputs(), .attention = mode});

@@ -3,6 +3,7 @@
 #include "reference/model/indexer.h"
 #include "reference/scalar/indexer.h"
 #include "src/ops/indexer.h"
+#include "suites/cases/skips.h"
 
 #include <ATen/ops/empty_like.h>
 #include <fmt/format.h>
@@ -92,9 +93,7 @@ bool hadamard_applies(const cases::SuiteContext& context, judge::CaseRecord& rec
   if (std::has_single_bit(static_cast<std::uint64_t>(width))) {
     return true;
   }
-  record.verdict = judge::Verdict::kSkip;
-  record.message = fmt::format("index_head_dim {} is not a power of two", width);
-  return false;
+  return !cases::skip(record, fmt::format("index_head_dim {} is not a power of two", width));
 }
 
 }  // namespace sparity::suites

@@ -2,6 +2,7 @@
 
 #include "src/train/trainer.h"
 #include "suites/cases/gradient_paths.h"
+#include "suites/cases/skips.h"
 #include "suites/lora/adapted.h"
 #include "suites/training/objective_runs.h"
 
@@ -115,7 +116,7 @@ std::map<std::string, bool> pairs_that_learn(const SuiteContext& bare,
 /// Two steps change every tensor of both adapters that learns and no byte of the model; each
 /// adapter has an optimizer, a rate and a norm of its own.
 void judge_steps(const SuiteContext& context, judge::CaseRecord& record) {
-  if (training::skip_without_labels(context, record)) {
+  if (cases::skip_without_labels(context, record)) {
     return;
   }
   const std::vector<tensors::Adapter> adapters = dual_adapters(context, Start::kNew);
@@ -158,7 +159,7 @@ void judge_steps(const SuiteContext& context, judge::CaseRecord& record) {
 /// The first step of both together is that of each alone, bit for bit: while B is zero, neither
 /// changes what the other sees, and no gradient passes between them.
 void judge_each_alone(const SuiteContext& context, judge::CaseRecord& record) {
-  if (training::skip_without_labels(context, record)) {
+  if (cases::skip_without_labels(context, record)) {
     return;
   }
   const std::vector<tensors::Adapter> adapters = dual_adapters(context, Start::kNew);
@@ -181,7 +182,7 @@ void judge_each_alone(const SuiteContext& context, judge::CaseRecord& record) {
 /// While both adapters are on, the first step of one does not depend on how the other learns: the
 /// model's not on KL's coefficient and rate, the indexer's not on the LM loss's labels.
 void judge_apart(const SuiteContext& context, judge::CaseRecord& record) {
-  if (training::skip_without_labels(context, record)) {
+  if (cases::skip_without_labels(context, record)) {
     return;
   }
   const std::vector<tensors::Adapter> adapters = dual_adapters(context, Start::kFilled);
@@ -216,7 +217,7 @@ void judge_apart(const SuiteContext& context, judge::CaseRecord& record) {
 /// Running layers again on the way back changes no bit, dropout included: it draws the same.
 void judge_recomputed(const SuiteContext& context, Stage stage,
                       const std::vector<tensors::Adapter>& adapters, judge::CaseRecord& record) {
-  if (training::skip_without_labels(context, record)) {
+  if (cases::skip_without_labels(context, record)) {
     return;
   }
   train::Trainer kept = trainer_of(context, stage, adapters);

@@ -5,6 +5,7 @@
 #include "src/train/objective.h"
 #include "src/train/stage.h"
 #include "suites/cases/gradient_paths.h"
+#include "suites/cases/skips.h"
 #include "suites/lora/adapted.h"
 #include "suites/training/objective_runs.h"
 
@@ -105,7 +106,7 @@ void judge_placeholder(const SuiteContext& bare, judge::CaseRecord& record) {
 /// nothing detached, the KL loss goes through the model's adapter. It must not go through
 /// unnoticed.
 void judge_step_between(const SuiteContext& context, judge::CaseRecord& record) {
-  if (training::skip_without_labels(context, record)) {
+  if (cases::skip_without_labels(context, record)) {
     return;
   }
   const at::AutoGradMode recording(true);

@@ -5,6 +5,7 @@
 #include "src/lora/merge.h"
 #include "src/ops/linear.h"
 #include "src/tensors/at_dtype.h"
+#include "suites/cases/skips.h"
 #include "suites/judge/gates.h"
 #include "suites/lora/adapted.h"
 #include "suites/training/objective_runs.h"
@@ -92,8 +93,7 @@ std::vector<tensors::Adapter> with_dropout(const SuiteContext& context) {
 /// transformers' stacked experts: one A for gate and up of all experts.
 void judge_stacked(const SuiteContext& context, judge::CaseRecord& record) {
   // The KL loss alone does not reach experts.
-  if (training::skip_without_experts(context, record) ||
-      training::skip_without_labels(context, record)) {
+  if (cases::skip_without_experts(context, record) || cases::skip_without_labels(context, record)) {
     return;
   }
   core::AdapterConfig config = config_on({});

@@ -2,6 +2,7 @@
 
 #include "src/train/stage.h"
 #include "suites/cases/gradient_paths.h"
+#include "suites/cases/skips.h"
 #include "suites/lora/adapted.h"
 #include "suites/training/objective_runs.h"
 
@@ -26,7 +27,7 @@ struct Reach {
 /// the adapter is on.
 void judge_reach(const SuiteContext& bare, const std::string& loss, const Objective& objective,
                  Reach reach, judge::CaseRecord& record) {
-  if (objective.lm && training::skip_without_labels(bare, record)) {
+  if (objective.lm && cases::skip_without_labels(bare, record)) {
     return;
   }
   const SuiteContext context =

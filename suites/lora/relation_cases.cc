@@ -3,6 +3,7 @@
 #include "src/lora/merge.h"
 #include "src/tensors/at_dtype.h"
 #include "suites/cases/gradient_paths.h"
+#include "suites/cases/skips.h"
 #include "suites/lora/adapted.h"
 #include "suites/training/objective_runs.h"
 
@@ -70,7 +71,7 @@ void judge_start(const SuiteContext& bare, judge::CaseRecord& record) {
   const SuiteContext context =
       bare.with_adapters({new_adapter(bare, config_on(every_module(bare)))});
   record.comparisons.push_back(cases::compare_bits("logits", logits_of(context), logits_of(bare)));
-  if (training::skip_without_labels(bare, record)) {
+  if (cases::skip_without_labels(bare, record)) {
     record.verdict = judge::Verdict::kPass;
     return;
   }

@@ -3,6 +3,7 @@
 #include "src/core/philox.h"
 #include "src/model/moe.h"
 #include "src/tensors/recorder.h"
+#include "suites/cases/skips.h"
 #include "suites/cases/trace.h"
 
 #include <ATen/ops/arange.h>
@@ -172,8 +173,7 @@ Case needs_different_experts(Case c) {
     const at::Tensor told_by =
         at::cat({moe.gate_weight.base, moe.e_score_correction_bias.unsqueeze(1)}, 1);
     if (std::get<0>(at::unique_dim(told_by, 0)).size(0) < told_by.size(0)) {
-      record.verdict = judge::Verdict::kSkip;
-      record.message = "the router cannot tell two experts apart";
+      cases::skip(record, "the router cannot tell two experts apart");
       return;
     }
     run(context, record);
@@ -211,12 +211,9 @@ sparity::reference::model::MoeWeights reference_weights(const SuiteContext& cont
 
 Case needs_moe(Case c) {
   c.run = [run = c.run](const SuiteContext& context, judge::CaseRecord& record) {
-    if (context.first_moe_layer() < 0) {
-      record.verdict = judge::Verdict::kSkip;
-      record.message = "the model has no MoE layer";
-      return;
+    if (!cases::skip_without_experts(context, record)) {
+      run(context, record);
     }
-    run(context, record);
   };
   return c;
 }

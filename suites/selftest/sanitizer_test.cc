@@ -1,7 +1,6 @@
 // That the sanitizers can find something: only in builds with them.
 
 #include <ATen/ops/zeros.h>
-
 #include <gtest/gtest.h>
 
 #include <climits>

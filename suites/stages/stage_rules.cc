@@ -1,5 +1,7 @@
 #include "suites/stages/stage_rules.h"
 
+#include "suites/cases/skips.h"
+
 #include <algorithm>
 #include <map>
 #include <utility>
@@ -27,14 +29,8 @@ bool may_change(const StageRule& rule, const core::ParameterSpec& parameter) {
 
 bool skip_where_not_applicable(const cases::SuiteContext& context, const StageRule& rule,
                                judge::CaseRecord& record) {
-  if (rule.model && !context.inputs().labels.defined()) {
-    record.verdict = judge::Verdict::kSkip;
-    record.message = "the inputs have no labels, and the stage has an LM loss";
-  } else if (rule.balance && context.first_moe_layer() < 0) {
-    record.verdict = judge::Verdict::kSkip;
-    record.message = "the model has no routers to balance";
-  }
-  return record.verdict == judge::Verdict::kSkip;
+  return (rule.model && cases::skip_without_labels(context, record)) ||
+         (rule.balance && cases::skip_without_experts(context, record));
 }
 
 train::Trainer trainer_of(const cases::SuiteContext& context, const StageRule& rule) {

@@ -3,6 +3,7 @@
 #include "src/model/model.h"
 #include "src/tensors/input_checks.h"
 #include "src/train/objective.h"
+#include "suites/cases/skips.h"
 #include "suites/training/objective_runs.h"
 
 #include <ATen/core/grad_mode.h>
@@ -48,7 +49,7 @@ cases::Forced choices_of(const cases::Forced& whole, std::int64_t row, std::int6
 }
 
 void judge_accumulation(const SuiteContext& context, judge::CaseRecord& record) {
-  if (skip_without_labels(context, record)) {
+  if (cases::skip_without_labels(context, record)) {
     return;
   }
   Objective objective{.kl = core::KlOptions{.reduction = core::KlReduction::kNumItems}};
@@ -107,7 +108,7 @@ std::map<std::string, at::Tensor> gradients(const SuiteContext& context, bool re
 }
 
 void judge_recomputation(const SuiteContext& context, judge::CaseRecord& record) {
-  if (skip_without_labels(context, record)) {
+  if (cases::skip_without_labels(context, record)) {
     return;
   }
   const std::map<std::string, at::Tensor> kept = gradients(context, false);

@@ -6,6 +6,7 @@
 #include "src/train/objective.h"
 #include "src/train/trainer.h"
 #include "suites/cases/gradients.h"
+#include "suites/cases/skips.h"
 #include "suites/cases/trace.h"
 #include "suites/judge/gates.h"
 #include "suites/judge/tolerances.h"
@@ -225,10 +226,9 @@ void judge_fall(const Losses& candidate, const Losses& truth, judge::CaseRecord&
 
 void judge_training(const SuiteContext& context, judge::CaseRecord& record) {
   if (!context.options().embedded) {
-    record.verdict = judge::Verdict::kSkip;
-    record.message =
-        "trains the embedded model alone: optimizers and float64 copies of another "
-        "might not fit in memory";
+    cases::skip(record,
+                "trains the embedded model alone: optimizers and float64 copies of another "
+                "might not fit in memory");
     return;
   }
   const std::vector<tensors::Inputs> batches = rows_of_text(context.options().seed);

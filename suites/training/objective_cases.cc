@@ -1,5 +1,6 @@
 #include "suites/training/objective_cases.h"
 
+#include "suites/cases/skips.h"
 #include "suites/training/objective_runs.h"
 
 #include <fmt/format.h>
@@ -16,8 +17,8 @@ using core::Objective;
 
 Case objective_case(const std::string& name, AttentionMode mode, const Objective& objective) {
   return {"training", name, [=](const SuiteContext& context, judge::CaseRecord& record) {
-            if ((objective.lm && skip_without_labels(context, record)) ||
-                (objective.wants_balance() && skip_without_experts(context, record))) {
+            if ((objective.lm && cases::skip_without_labels(context, record)) ||
+                (objective.wants_balance() && cases::skip_without_experts(context, record))) {
               return;
             }
             judge_objective(context, run_objective(context, mode, objective), record);

@@ -2,6 +2,7 @@
 
 #include "src/tensors/recorder.h"
 #include "suites/cases/case.h"
+#include "suites/cases/skips.h"
 #include "suites/judge/gates.h"
 #include "suites/judge/tolerances.h"
 
@@ -122,26 +123,8 @@ void judge_objective(const SuiteContext& context, const ObjectiveSides& sides,
       context, {sides.candidate.shown, sides.baseline.shown, sides.truth.shown}, record);
 }
 
-bool skip_without_labels(const SuiteContext& context, judge::CaseRecord& record) {
-  if (context.inputs().labels.defined()) {
-    return false;
-  }
-  record.verdict = judge::Verdict::kSkip;
-  record.message = "the inputs have no labels, so there is no LM loss";
-  return true;
-}
-
-bool skip_without_experts(const SuiteContext& context, judge::CaseRecord& record) {
-  if (context.first_moe_layer() >= 0) {
-    return false;
-  }
-  record.verdict = judge::Verdict::kSkip;
-  record.message = "the model has no routed experts";
-  return true;
-}
-
 void judge_disjoint_losses(const SuiteContext& context, judge::CaseRecord& record) {
-  if (skip_without_labels(context, record)) {
+  if (cases::skip_without_labels(context, record)) {
     return;
   }
   const auto gradients = [&](const Objective& objective) {

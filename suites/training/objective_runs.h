@@ -49,10 +49,4 @@ void judge_objective(const cases::SuiteContext& context, const ObjectiveSides& s
 /// one's gradients beside the other are those it leaves alone, bit for bit. Skips without labels.
 void judge_disjoint_losses(const cases::SuiteContext& context, judge::CaseRecord& record);
 
-/// Marks the record as skipped where the model has no routed experts.
-bool skip_without_experts(const cases::SuiteContext& context, judge::CaseRecord& record);
-
-/// Marks the record as skipped when an LM loss is wanted and the inputs have no labels.
-bool skip_without_labels(const cases::SuiteContext& context, judge::CaseRecord& record);
-
 }  // namespace sparity::suites::training

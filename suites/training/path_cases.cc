@@ -1,6 +1,7 @@
 #include "suites/training/path_cases.h"
 
 #include "suites/cases/gradient_paths.h"
+#include "suites/cases/skips.h"
 #include "suites/training/objective_runs.h"
 
 #include <fmt/format.h>
@@ -53,7 +54,7 @@ void judge_kl_alone(const SuiteContext& context, AttentionMode mode, judge::Case
 
 /// Beside the KL loss the LM loss reaches what it reaches alone, by the reference's account.
 void judge_both(const SuiteContext& context, judge::CaseRecord& record) {
-  if (skip_without_labels(context, record)) {
+  if (cases::skip_without_labels(context, record)) {
     return;
   }
   const TwoSides both(context, AttentionMode::kSparse, {.kl = KlOptions()});

@@ -1,0 +1,22 @@
+#include "suites/cases/skips.h"
+
+#include <utility>
+
+namespace sparity::cases {
+
+bool skip(judge::CaseRecord& record, std::string reason) {
+  record.verdict = judge::Verdict::kSkip;
+  record.message = std::move(reason);
+  return true;
+}
+
+bool skip_without_labels(const SuiteContext& context, judge::CaseRecord& record) {
+  return !context.inputs().labels.defined() &&
+         skip(record, "the inputs have no labels, so there is no LM loss");
+}
+
+bool skip_without_experts(const SuiteContext& context, judge::CaseRecord& record) {
+  return context.first_moe_layer() < 0 && skip(record, "the model has no routed experts");
+}
+
+}  // namespace sparity::cases

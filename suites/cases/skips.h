@@ -1,0 +1,19 @@
+#pragma once
+
+#include "suites/cases/suite_context.h"
+#include "suites/judge/record.h"
+
+#include <string>
+
+namespace sparity::cases {
+
+/// Marks the record as skipped, for this reason. True, so that the case can leave.
+bool skip(judge::CaseRecord& record, std::string reason);
+
+/// The same where the inputs have no labels, so that there is no LM loss; false where they have.
+bool skip_without_labels(const SuiteContext& context, judge::CaseRecord& record);
+
+/// The same where the model has no routed experts; false where it has.
+bool skip_without_experts(const SuiteContext& context, judge::CaseRecord& record);
+
+}  // namespace sparity::cases
