@@ -233,13 +233,14 @@ std::string ops_section(const BenchRun& bench) {
              "operation "
              "cannot do without, from the config's dimensions: its matrix products, its operands "
              "and results moved once. The roofline is the longer of the two at this machine's own "
-             "rates, measured in the same process: {} of a product of two float32 matrices, {} of "
-             "copying memory. Above 100 % of copying, operands came from a cache. Scores of keys "
+             "rates, measured in the same process: {} of a product of two {} matrices, {} of "
+             "copying "
+             "memory. Above 100 % of copying, operands came from a cache. Scores of keys "
              "and their choice are one operation: scores exist tile by tile, and each tile goes "
              "into the choice at once.</p>\n"
              "<p class=\"legend\"><span><span class=\"key forward\"></span>"
              "forward</span><span><span class=\"key backward\"></span>backward</span></p>\n",
-             gigaflops(bench.gemm_flops_per_second),
+             gigaflops(bench.gemm_flops_per_second), name_html(bench.dtype),
              data_html(bench.copy_bytes_per_second,
                        fmt::format("{:.1f} GB/s", bench.copy_bytes_per_second / 1e9))) +
          ops_table(bench) + "</section>\n";

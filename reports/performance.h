@@ -38,7 +38,7 @@ struct BenchRun {
   std::int64_t threads = 0;
   std::int64_t batch = 0;
   std::int64_t tokens = 0;           // a row
-  double gemm_flops_per_second = 0;  // of this machine, float32, the same threads
+  double gemm_flops_per_second = 0;  // of this machine, in that dtype, the same threads
   double copy_bytes_per_second = 0;
   std::vector<double> forward_seconds;           // of each pass
   std::vector<double> forward_backward_seconds;  // empty without --backward

@@ -10,6 +10,21 @@
 
 namespace sparity::ops {
 
+/// For as long as it lives, matrix products on the calling thread are computed as if there were no
+/// other. Without it their bits depend on the number of threads that there could be, from about 800
+/// summands on.
+class AloneOnThread {
+ public:
+  AloneOnThread();
+  ~AloneOnThread();
+  AloneOnThread(const AloneOnThread&) = delete;
+  AloneOnThread& operator=(const AloneOnThread&) = delete;
+
+ private:
+  int openmp_threads_;
+  int mkl_threads_ = 0;
+};
+
 /// Calls `body(workspace, i)` once for every 0 ≤ i < count. A thread that is free takes the next i,
 /// so list what costs most first. Each thread makes one workspace by `make_workspace()` and keeps
 /// it from item to item. ATen operations inside run on that thread alone and record no gradients.
@@ -19,6 +34,7 @@ void for_each_item(std::int64_t count, MakeWorkspace make_workspace, Body body) 
   std::atomic<std::int64_t> next{0};
   const std::int64_t threads = std::min<std::int64_t>(count, at::get_num_threads());
   at::parallel_for(0, threads, 1, [&](std::int64_t, std::int64_t) {
+    const AloneOnThread alone;
     // Threads do not inherit these.
     const at::NoGradGuard no_gradients;
     const at::AutoDispatchBelowADInplaceOrView below_autograd;

@@ -1,5 +1,7 @@
 #include "suites/bench/machine_rates.h"
 
+#include "src/tensors/at_dtype.h"
+
 #include <ATen/ops/mm.h>
 #include <ATen/ops/ones.h>
 
@@ -26,9 +28,9 @@ double best_seconds(int tries, Work work) {
 
 }  // namespace
 
-MachineRates machine_rates() {
+MachineRates machine_rates(core::Dtype dtype) {
   constexpr std::int64_t kSide = 1024;
-  const at::Tensor a = at::ones({kSide, kSide}, at::kFloat);
+  const at::Tensor a = at::ones({kSide, kSide}, tensors::to_scalar_type(dtype));
   at::Tensor product = at::mm(a, a);
   const double gemm = best_seconds(10, [&] { at::mm_out(product, a, a); });
   const at::Tensor source = at::ones({64 << 20}, at::kFloat);

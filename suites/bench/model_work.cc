@@ -139,9 +139,11 @@ void count_mlp(const core::ModelConfig& c, const Extent& extent, bool sparse, Co
 void count_ends(const core::ModelConfig& c, const Extent& extent, Counter& counter) {
   const double stream = extent.tokens * real(c.hidden_size);
   counter.move("embedding", 2 * stream, stream + real(c.vocab_size) * real(c.hidden_size));
-  counter.linear("head", extent.tokens, c.hidden_size, c.vocab_size);
+  // The head's weight is kept, and its product computed, in at least float32.
   const double wide = std::max(1.0, sizeof(float) / counter.element());
+  const double head = real(c.hidden_size) * real(c.vocab_size);
   const double logits = extent.tokens * real(c.vocab_size) * wide;
+  counter.product("head", extent.tokens * head, stream + head * wide, logits);
   counter.move("loss", logits, 2 * logits);
 }
 

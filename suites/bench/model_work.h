@@ -33,11 +33,12 @@ struct OpWork {
 ///   routed experts         6·N·K·D·I;  shared experts 6·N·D·I·n_shared;  dense MLP 6·N·D·F
 /// and once head 2·N·D·V; norms, rope, embedding, the sum of experts and the loss have no product.
 /// A backward costs twice that, two products for each, except the indexer's, which has none.
-/// Bytes are of elements of `dtype`, but logits of at least float32 and chosen keys of int64:
-/// weights, whole inputs and whole results, nothing in between; where an operation is several
-/// products in a row (projections), the operands and results of each. A backward reads the operands
-/// again and the arriving gradient, and writes a gradient as large as the operands; rope needs no
-/// operands, the sum of experts nothing at all. Whatever is computed again is not counted.
+/// Bytes are of elements of `dtype`, but logits and the head's weight of at least float32 and
+/// chosen keys of int64: weights, whole inputs and whole results, nothing in between; where an
+/// operation is several products in a row (projections), the operands and results of each. A
+/// backward reads the operands again and the arriving gradient, and writes a gradient as large as
+/// the operands; rope needs no operands, the sum of experts nothing at all. Whatever is computed
+/// again is not counted.
 std::map<std::string, OpWork> model_work(const core::ModelConfig& config,
                                          const tensors::Inputs& inputs,
                                          core::AttentionMode attention, core::Dtype dtype);

@@ -55,7 +55,7 @@ reports::BenchRun measure(const BenchOptions& options) {
   const core::ModelConfig config = cases::read_config(options.source).config;
   const tensors::Inputs inputs = inputs_of(options, config);
   const bench::BenchPlan plan{inputs, options.attention, options.repeat};
-  const bench::MachineRates before = bench::machine_rates();
+  const bench::MachineRates before = bench::machine_rates(options.dtype);
   run.tool_version = kVersion;
   run.git_commit = kGitCommit;
   run.cpu_model = processor_name();
@@ -77,7 +77,7 @@ reports::BenchRun measure(const BenchOptions& options) {
     }
   }
   // The machine may have had a slow moment: what it gave at best.
-  const bench::MachineRates after = bench::machine_rates();
+  const bench::MachineRates after = bench::machine_rates(options.dtype);
   run.gemm_flops_per_second = std::max(before.gemm_flops, after.gemm_flops);
   run.copy_bytes_per_second = std::max(before.copy_bytes, after.copy_bytes);
   if (options.profile) {
@@ -126,8 +126,8 @@ void print_ops(const reports::BenchRun& run) {
 void print_text(const reports::BenchRun& run) {
   fmt::print("{}, {}, {}, {} x {} tokens, {} threads, {}\n", run.config, run.dtype, run.attention,
              run.batch, run.tokens, run.threads, run.cpu_model);
-  fmt::print("this machine: {:.0f} GF/s of at::mm in float32, {:.1f} GB/s of copying\n\n",
-             1e-9 * run.gemm_flops_per_second, 1e-9 * run.copy_bytes_per_second);
+  fmt::print("this machine: {:.0f} GF/s of at::mm in {}, {:.1f} GB/s of copying\n\n",
+             1e-9 * run.gemm_flops_per_second, run.dtype, 1e-9 * run.copy_bytes_per_second);
   print_passes("forward", run.forward_seconds);
   print_passes("forward and backward", run.forward_backward_seconds);
   if (!run.ops.empty()) {

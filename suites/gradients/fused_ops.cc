@@ -31,6 +31,8 @@ constexpr std::int64_t kTokens = 37;
 /// Attention works on 64 queries and 256 keys at a time: this many make several tiles of both, the
 /// last ones partly filled, and more tiles than the backward pass has separate sums.
 constexpr std::int64_t kManyTokens = 587;
+/// Two thirds of two such rows are more summands than a matrix product adds up in one go.
+constexpr std::int64_t kTokensOfExperts = 900;
 constexpr double kEps = 1e-5;
 
 /// What decides the shapes of attention.
@@ -101,24 +103,25 @@ class Maker {
             [](const Tensors& in) { return ops::swiglu(in[0], in[1]); }};
   }
 
-  /// Six experts of whom the last gets no token.
-  FusedOp experts() {
+  /// One expert more than those that get tokens: two thirds of them each where there are three.
+  FusedOp experts(const std::string& suffix, std::int64_t tokens_a_row, std::int64_t used) {
     const std::int64_t width = config_.hidden_size;
     const std::int64_t inner = config_.moe_intermediate_size;
-    std::vector<std::vector<std::int64_t>> shapes = {{kRows, kTokens, width}, {kRows, kTokens, 2}};
-    for (int e = 0; e < 6; ++e) {
+    std::vector<std::vector<std::int64_t>> shapes = {{kRows, tokens_a_row, width},
+                                                     {kRows, tokens_a_row, 2}};
+    for (std::int64_t e = 0; e <= used; ++e) {
       shapes.insert(shapes.end(), {{inner, width}, {inner, width}, {width, inner}});
     }
-    Tensors inputs = normal("experts", shapes);
+    Tensors inputs = normal("experts" + suffix, shapes);
     inputs[1] = inputs[1].to(wide());
     for (std::size_t i = 2; i < inputs.size(); ++i) {
       inputs[i] = inputs[i].mul(0.2);
     }
-    const at::Tensor first = at::arange(kRows * kTokens, at::kLong).remainder(5);
+    const at::Tensor first = at::arange(kRows * tokens_a_row, at::kLong).remainder(used);
     const at::Tensor indices =
-        at::cat({first.unsqueeze(1), first.add(2).remainder(5).unsqueeze(1)}, 1)
-            .view({kRows, kTokens, 2});
-    return {"routed_experts", inputs, [=](const Tensors& in) {
+        at::cat({first.unsqueeze(1), first.add(2).remainder(used).unsqueeze(1)}, 1)
+            .view({kRows, tokens_a_row, 2});
+    return {"routed_experts" + suffix, inputs, [=](const Tensors& in) {
               std::vector<ops::MlpWeights> experts;
               for (std::size_t i = 2; i < in.size(); i += 3) {
                 experts.push_back({in[i], in[i + 1], in[i + 2]});
@@ -235,7 +238,8 @@ std::vector<FusedOp> fused_ops(const SuiteContext& context, at::ScalarType type)
   }
   all.push_back(maker.embedding());
   all.push_back(maker.swiglu());
-  all.push_back(maker.experts());
+  all.push_back(maker.experts("", kTokens, 5));
+  all.push_back(maker.experts(".many_tokens", kTokensOfExperts, 3));
   const core::ModelConfig& c = context.config();
   for (FusedOp& op : maker.attentions("", kTokens,
                                       {c.num_attention_heads, c.qk_nope_head_dim,

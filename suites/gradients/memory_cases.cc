@@ -117,11 +117,11 @@ void judge_kept(const SuiteContext& context, judge::CaseRecord& record) {
 }
 
 /// Logits of the candidate over `inputs`, and what a counter that is older than they saw.
-AllocationCounts run_forward(const SuiteContext& context, const tensors::Inputs& inputs,
-                             const model::ForwardOptions& options, bool backward) {
+AllocationCounts run_forward(const SuiteContext& context, const core::ModelConfig& config,
+                             const tensors::Inputs& inputs, const model::ForwardOptions& options,
+                             bool backward) {
   const at::AutoGradMode recording(true);
-  const model::Model model(context.config(),
-                           context.weights().as_leaves(context.checkpoint().manifest));
+  const model::Model model(config, context.weights().as_leaves(context.checkpoint().manifest));
   AllocationCounter counter;
   const at::Tensor logits = model.forward(inputs, options);
   if (backward) {
@@ -140,8 +140,9 @@ void judge_recomputed(const SuiteContext& context, judge::CaseRecord& record) {
     all += kept.layer(layer, kTokens);
     inputs_alone += kept.input(layer);
   }
-  const AllocationCounts plain = run_forward(context, inputs, {}, false);
-  const AllocationCounts again = run_forward(context, inputs, {.recompute_layers = true}, false);
+  const AllocationCounts plain = run_forward(context, context.config(), inputs, {}, false);
+  const AllocationCounts again =
+      run_forward(context, context.config(), inputs, {.recompute_layers = true}, false);
   record.comparisons.push_back(within("all layers kept", plain.live_bytes, kTokens * all));
   record.comparisons.push_back(
       within("all layers run again", again.live_bytes, kTokens * inputs_alone));
@@ -204,10 +205,14 @@ judge::Comparison linear(const std::string& name, std::int64_t longer, std::int6
 }
 
 void judge_growth(const SuiteContext& context, judge::CaseRecord& record) {
+  // The choice, [B, S, min(index_topk, T)], is linear only where there are that many tokens.
+  core::ModelConfig config = context.config();
+  config.index_topk = std::min(config.index_topk, kTokens);
   for (const auto attention : {core::AttentionMode::kSparse, core::AttentionMode::kDense}) {
     for (const bool backward : {false, true}) {
       const auto run = [&](std::int64_t tokens) {
-        return run_forward(context, one_row(context, tokens), {.attention = attention}, backward);
+        return run_forward(context, config, one_row(context, tokens), {.attention = attention},
+                           backward);
       };
       const AllocationCounts shorter = run(kTokens);
       const AllocationCounts longer = run(kLonger * kTokens);
