@@ -61,6 +61,7 @@ void compare_outputs(const OpClaim& claim, const SuiteContext& context, const Ou
     judge::TensorClaim tensor_claim;
     tensor_claim.tensor = name;
     tensor_claim.exact = lists(claim.exact, name);
+    tensor_claim.direction = claim.direction;
     if (lists(claim.from_rounded, name)) {
       tensor_claim.computed_in = context.options().dtype;
     }

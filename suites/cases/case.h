@@ -39,6 +39,8 @@ struct OpClaim {
   /// Outputs stored wider than the activation dtype that come from values rounded to it on the way:
   /// judged in that dtype's units.
   std::vector<std::string> from_rounded = {};
+  /// What the outputs are.
+  judge::Direction direction = judge::Direction::kForward;
 };
 
 /// The case of an operation: runs the three sides, requires equal sets of output names, judges
