@@ -31,9 +31,12 @@ constexpr std::int64_t kTokens = 37;
 /// Attention works on 64 queries and 256 keys at a time: this many make several tiles of both, the
 /// last ones partly filled, and more tiles than the backward pass has separate sums.
 constexpr std::int64_t kManyTokens = 587;
-/// Two thirds of two such rows are more summands than a matrix product adds up in one go.
-constexpr std::int64_t kTokensOfExperts = 900;
+/// Gains and biases gather gradients from 64 rows at a time: three parts, the last one partly
+/// filled.
+constexpr std::int64_t kNormTokens = 83;
 constexpr double kEps = 1e-5;
+/// An attention factor: with one, a rotation's inverse is not its transpose.
+constexpr double kTableFactor = 1.25;
 
 /// What decides the shapes of attention.
 struct HeadSizes {
@@ -61,7 +64,7 @@ class Maker {
 
   std::vector<FusedOp> norms() {
     const std::int64_t width = config_.hidden_size;
-    const std::vector<std::int64_t> x = {kRows, kTokens, width};
+    const std::vector<std::int64_t> x = {kRows, kNormTokens, width};
     return {
         {"rms_norm", normal("rms_norm", {x, {width}}),
          [](const Tensors& in) { return ops::rms_norm(in[0], in[1], kEps); }},
@@ -78,7 +81,8 @@ class Maker {
   std::vector<FusedOp> rotations() {
     const at::Tensor positions =
         at::arange(kTokens, at::kLong).expand({kRows, kTokens}).contiguous();
-    const ops::RotaryTable table = ops::rotary_table(config_, positions, type_);
+    const ops::RotaryTable table{
+        ops::rotary_table(config_, positions, type_).cos_sin.mul(kTableFactor)};
     const std::vector<std::int64_t> heads = {kRows, kTokens, config_.num_attention_heads,
                                              config_.qk_rope_head_dim};
     const std::vector<std::int64_t> index = {kRows, kTokens, 3, config_.index_head_dim};
@@ -97,19 +101,23 @@ class Maker {
             [=](const Tensors& in) { return ops::embedding(ids, in[0]); }};
   }
 
-  FusedOp swiglu() {
+  /// Once with gates of either sign whose exponentials overflow.
+  std::vector<FusedOp> swiglus() {
     const std::vector<std::int64_t> x = {kRows, kTokens, config_.moe_intermediate_size};
-    return {"swiglu", normal("swiglu", {x, x}),
-            [](const Tensors& in) { return ops::swiglu(in[0], in[1]); }};
+    const Tensors inputs = normal("swiglu", {x, x});
+    const double large = type_ == at::kDouble ? 400.0 : 50.0;
+    const auto run = [](const Tensors& in) { return ops::swiglu(in[0], in[1]); };
+    return {{"swiglu", inputs, run},
+            {"swiglu.large_gates", {inputs[0].mul(large), inputs[1]}, run}};
   }
 
-  /// One expert more than those that get tokens: two thirds of them each where there are three.
-  FusedOp experts(const std::string& suffix, std::int64_t tokens_a_row, std::int64_t used) {
+  /// Six experts: the first gets most tokens, more than one matrix product covers, the last none.
+  FusedOp experts(const std::string& suffix, std::int64_t tokens_a_row) {
     const std::int64_t width = config_.hidden_size;
     const std::int64_t inner = config_.moe_intermediate_size;
     std::vector<std::vector<std::int64_t>> shapes = {{kRows, tokens_a_row, width},
                                                      {kRows, tokens_a_row, 2}};
-    for (std::int64_t e = 0; e <= used; ++e) {
+    for (int e = 0; e < 6; ++e) {
       shapes.insert(shapes.end(), {{inner, width}, {inner, width}, {width, inner}});
     }
     Tensors inputs = normal("experts" + suffix, shapes);
@@ -117,10 +125,11 @@ class Maker {
     for (std::size_t i = 2; i < inputs.size(); ++i) {
       inputs[i] = inputs[i].mul(0.2);
     }
-    const at::Tensor first = at::arange(kRows * tokens_a_row, at::kLong).remainder(used);
+    const at::Tensor token = at::arange(kRows * tokens_a_row, at::kLong);
+    const at::Tensor first = token.remainder(37).eq(5).to(at::kLong);  // two choose the second
+    const at::Tensor second = token.remainder(3).add(2);
     const at::Tensor indices =
-        at::cat({first.unsqueeze(1), first.add(2).remainder(used).unsqueeze(1)}, 1)
-            .view({kRows, tokens_a_row, 2});
+        at::cat({first.unsqueeze(1), second.unsqueeze(1)}, 1).view({kRows, tokens_a_row, 2});
     return {"routed_experts" + suffix, inputs, [=](const Tensors& in) {
               std::vector<ops::MlpWeights> experts;
               for (std::size_t i = 2; i < in.size(); i += 3) {
@@ -198,11 +207,15 @@ class Maker {
   }
 
   FusedOp balance(const std::string& suffix, core::BalanceScope scope) {
-    at::Tensor tokens = at::ones({kRows, kTokens}, at::kBool);
+    constexpr std::int64_t kWithPadding = kRows + 1;  // the last row is nothing else
+    at::Tensor tokens = at::ones({kWithPadding, kTokens}, at::kBool);
     tokens[1].narrow(0, 30, kTokens - 30).fill_(false);
-    const at::Tensor chosen =
-        at::arange(kRows * kTokens * 2, at::kLong).mul(3).remainder(5).view({kRows, kTokens, 2});
-    const at::Tensor scores = normal("balance", {{kRows, kTokens, 6}})[0];
+    tokens[2].fill_(false);
+    const at::Tensor chosen = at::arange(kWithPadding * kTokens * 2, at::kLong)
+                                  .mul(3)
+                                  .remainder(5)
+                                  .view({kWithPadding, kTokens, 2});
+    const at::Tensor scores = normal("balance", {{kWithPadding, kTokens, 6}})[0];
     const core::BalanceOptions options{.routing = core::BalanceRouting::kActual, .scope = scope};
     return {"balance_loss" + suffix,
             {scores.to(wide()).sigmoid().mul(0.8).add(0.2)},
@@ -237,9 +250,12 @@ std::vector<FusedOp> fused_ops(const SuiteContext& context, at::ScalarType type)
     all.push_back(std::move(op));
   }
   all.push_back(maker.embedding());
-  all.push_back(maker.swiglu());
-  all.push_back(maker.experts("", kTokens, 5));
-  all.push_back(maker.experts(".many_tokens", kTokensOfExperts, 3));
+  for (FusedOp& op : maker.swiglus()) {
+    all.push_back(std::move(op));
+  }
+  all.push_back(maker.experts("", kTokens));
+  // More summands than a matrix product adds up in one go.
+  all.push_back(maker.experts(".many_tokens", kManyTokens));
   const core::ModelConfig& c = context.config();
   for (FusedOp& op : maker.attentions("", kTokens,
                                       {c.num_attention_heads, c.qk_nope_head_dim,
