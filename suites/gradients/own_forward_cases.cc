@@ -158,20 +158,21 @@ struct Curve {
   double scale;  // size of what is summed up to a value
 };
 
-/// |f(h) − f(0) − h·f'(0)| must fall as h²: the exponent, fitted over h = 2⁻⁷ … 2⁻¹², misses 2 by
-/// 0.1 at most. A wrong f' leaves a remainder that falls as h. Where fewer than three remainders
-/// stand out of f's own rounding, as of a linear f or in a model of zeros, there is no exponent:
-/// the smallest step's must be lost in that rounding.
+/// |(f(h) − f(−h))/2 − h·f'(0)| must fall as h³: the exponent, fitted over h = 2⁻⁷ … 2⁻¹², misses 3
+/// by 0.1 at most. A wrong f' leaves a remainder that falls as h. Terms of even order cancel, so
+/// that what follows the third is 2⁻¹⁴ of it: in |f(h) − f(0) − h·f'(0)| a second order that
+/// happens to be small gives way to the third. Where fewer than three remainders stand out of f's
+/// own rounding, as of a linear f or in a model of zeros, there is no exponent: the smallest step's
+/// must be lost in that rounding.
 judge::Comparison judged_remainder(const Curve& curve) {
   constexpr int kFirst = 7;
   constexpr int kLast = 12;
-  const double start = curve.value(0);
   const double rounding = judge::kF64Factor * core::unit_roundoff(core::Dtype::kF64) * curve.scale;
   double last = 0;
   std::vector<std::pair<double, double>> points;
   for (int i = kFirst; i <= kLast; ++i) {
     const double h = std::ldexp(1.0, -i);
-    last = std::abs(curve.value(h) - start - h * curve.slope);
+    last = std::abs((curve.value(h) - curve.value(-h)) / 2 - h * curve.slope);
     if (!(last <= rounding)) {
       points.emplace_back(std::log2(h), std::log2(last));
     }
@@ -185,10 +186,10 @@ judge::Comparison judged_remainder(const Curve& curve) {
   } else {
     const double exponent = fitted_slope(points);
     // std::max would hide a NaN.
-    const double missing = exponent >= 2 ? 0.0 : 2 - exponent;
+    const double missing = exponent >= 3 ? 0.0 : 3 - exponent;
     comparison.gates.push_back(
         judge::make_gate("Taylor", missing, 0.1, true,
-                         fmt::format("what the exponent of the remainder, {:.4f}, misses 2 by; "
+                         fmt::format("what the exponent of the remainder, {:.4f}, misses 3 by; "
                                      "slope {:.9e}",
                                      exponent, curve.slope)));
   }
@@ -239,9 +240,9 @@ void judge_remainders_of_operations(const SuiteContext& context, judge::CaseReco
 std::vector<cases::Case> own_forward_cases() {
   return {
       {"gradients", "of_fused_operations_are_the_adjoints_of_their_forwards", judge_adjoints},
-      {"gradients", "of_fused_operations_leave_a_remainder_of_second_order",
+      {"gradients", "of_fused_operations_leave_a_remainder_of_third_order",
        judge_remainders_of_operations},
-      {"gradients", "leave_a_remainder_of_second_order", judge_remainder},
+      {"gradients", "leave_a_remainder_of_third_order", judge_remainder},
   };
 }
 
