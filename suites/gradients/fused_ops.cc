@@ -73,6 +73,11 @@ class Maker {
            const ops::NormedResidual both = ops::add_rms_norm(in[0], in[1], in[2], kEps);
            return at::cat({both.normed, both.residual}, -1);
          }},
+        // Nobody asks for the norm: its gradient does not arrive.
+        {"add_rms_norm.stream_alone", normal("add_rms_norm.stream_alone", {x, x}),
+         [gain = normal("rms_norm.gain", {{width}})[0]](const Tensors& in) {
+           return ops::add_rms_norm(in[0], in[1], gain, kEps).residual;
+         }},
         {"layer_norm", normal("layer_norm", {x, {width}, {width}}),
          [](const Tensors& in) { return ops::layer_norm(in[0], in[1], in[2], kEps); }},
     };
