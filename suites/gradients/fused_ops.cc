@@ -131,7 +131,7 @@ class Maker {
       inputs[i] = inputs[i].mul(0.2);
     }
     const at::Tensor token = at::arange(kRows * tokens_a_row, at::kLong);
-    const at::Tensor first = token.remainder(37).eq(5).to(at::kLong);  // two choose the second
+    const at::Tensor first = token.remainder(37).eq(5).to(at::kLong);  // a few choose the second
     const at::Tensor second = token.remainder(3).add(2);
     const at::Tensor indices =
         at::cat({first.unsqueeze(1), second.unsqueeze(1)}, 1).view({kRows, tokens_a_row, 2});
