@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <cstddef>
 #include <functional>
 #include <string>
 #include <utility>
@@ -158,33 +159,37 @@ struct Curve {
   double scale;  // size of what is summed up to a value
 };
 
-/// |(f(h) − f(−h))/2 − h·f'(0)| must fall as h³: the exponent, fitted over h = 2⁻⁷ … 2⁻¹², misses 3
-/// by 0.1 at most. A wrong f' leaves a remainder that falls as h. Terms of even order cancel, so
-/// that what follows the third is 2⁻¹⁴ of it: in |f(h) − f(0) − h·f'(0)| a second order that
-/// happens to be small gives way to the third. Where fewer than three remainders stand out of f's
-/// own rounding, as of a linear f or in a model of zeros, there is no exponent: the smallest step's
-/// must be lost in that rounding.
+/// |(f(h) − f(−h))/2 − h·f'(0)| must fall as h³: the exponent, fitted over the three smallest of h
+/// = 2⁻⁷ … 2⁻¹² whose remainder stands clear of f's own rounding, misses 3 by 0.1 at most. A wrong
+/// f' leaves a remainder that falls as h, the sooner the smaller h is. Terms of even order cancel,
+/// and what follows the third falls off by 4 from step to step. Where fewer than three stand clear,
+/// as of a linear f or in a model of zeros, there is no exponent: the smallest step's must not
+/// either.
 judge::Comparison judged_remainder(const Curve& curve) {
   constexpr int kFirst = 7;
   constexpr int kLast = 12;
-  const double rounding = judge::kF64Factor * core::unit_roundoff(core::Dtype::kF64) * curve.scale;
+  constexpr std::size_t kFitted = 3;
+  // Sixteen times what rounding is allowed: the logarithm of a remainder is then off by 0.1 at
+  // most.
+  const double clear =
+      16 * judge::kF64Factor * core::unit_roundoff(core::Dtype::kF64) * curve.scale;
   double last = 0;
   std::vector<std::pair<double, double>> points;
   for (int i = kFirst; i <= kLast; ++i) {
     const double h = std::ldexp(1.0, -i);
     last = std::abs((curve.value(h) - curve.value(-h)) / 2 - h * curve.slope);
-    if (!(last <= rounding)) {
+    if (!(last <= clear)) {
       points.emplace_back(std::log2(h), std::log2(last));
     }
   }
   judge::Comparison comparison;
   comparison.tensor = curve.name;
-  if (points.size() < 3) {
+  if (points.size() < kFitted) {
     comparison.gates.push_back(
-        judge::make_gate("Taylor", last, rounding, true,
-                         "remainder of the smallest step: too few stand out of rounding"));
+        judge::make_gate("Taylor", last, clear, true,
+                         "remainder of the smallest step: too few stand clear of rounding"));
   } else {
-    const double exponent = fitted_slope(points);
+    const double exponent = fitted_slope({points.end() - kFitted, points.end()});
     // std::max would hide a NaN.
     const double missing = exponent >= 3 ? 0.0 : 3 - exponent;
     comparison.gates.push_back(
