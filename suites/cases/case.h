@@ -51,6 +51,7 @@ Case op_case(OpClaim claim);
 judge::Tensor judged(const at::Tensor& tensor);
 
 /// Bitwise equality claimed between two runs of the candidate; one exact comparison named `tensor`.
+/// NaN in either fails.
 judge::Comparison compare_bits(const std::string& tensor, const at::Tensor& candidate,
                                const at::Tensor& expected);
 
