@@ -143,8 +143,6 @@ std::string passes_section(const BenchRun& bench) {
   return "<section id=\"passes\">\n<h2>Whole passes</h2>\n" + table.html() + "</section>\n";
 }
 
-double seconds_of(const OpTime& op) { return op.forward_seconds + op.backward_seconds; }
-
 std::string or_dash(double value, std::string (*text)(double)) {
   return value > 0 ? text(value) : "–";
 }
@@ -157,53 +155,42 @@ std::string moved_html(double bytes) {
   return data_html(bytes, fmt::format("{:.1f} MB", bytes / 1e6));
 }
 
-/// A row of the table of operations; for the whole pass, the sums of all.
-struct OpRow {
-  double forward_seconds = 0;
-  double backward_seconds = 0;
-  double flops = 0;
-  double bytes = 0;
+/// Of one operation, or of the whole pass.
+struct OpFigures {
+  OpTime work;
   double roofline_seconds = 0;
 
-  OpRow() = default;
-  OpRow(const OpTime& op, const BenchRun& bench)
-      : forward_seconds(op.forward_seconds),
-        backward_seconds(op.backward_seconds),
-        flops(op.forward_flops + op.backward_flops),
-        bytes(op.forward_bytes + op.backward_bytes),
-        roofline_seconds(roofline_of(op, bench).seconds) {}
-
-  double seconds() const { return forward_seconds + backward_seconds; }
-  void add(const OpRow& other) {
-    forward_seconds += other.forward_seconds;
-    backward_seconds += other.backward_seconds;
-    flops += other.flops;
-    bytes += other.bytes;
-    roofline_seconds += other.roofline_seconds;
+  void add(const OpTime& op, double seconds) {
+    work.forward_seconds += op.forward_seconds;
+    work.backward_seconds += op.backward_seconds;
+    work.forward_flops += op.forward_flops;
+    work.backward_flops += op.backward_flops;
+    work.forward_bytes += op.forward_bytes;
+    work.backward_bytes += op.backward_bytes;
+    roofline_seconds += seconds;
   }
-  std::vector<std::string> cells(std::string name, std::string share, std::string_view by) const {
-    const double reached = roofline_seconds / seconds();
+  /// `limit` is what the roofline consists of, where it is one thing.
+  std::vector<std::string> cells(std::string name, std::string share,
+                                 std::string_view limit) const {
+    const double reached = roofline_seconds / work.seconds();
     const bool has_roofline = std::isfinite(reached) && reached > 0;
-    const std::string limit =
-        by.empty() ? "" : fmt::format(R"( <span class="quiet">{}</span>)", by);
+    const std::string by =
+        limit.empty() ? "" : fmt::format(R"( <span class="quiet">{}</span>)", limit);
     return {std::move(name),
             std::move(share),
-            or_dash(forward_seconds, milliseconds),
-            or_dash(backward_seconds, milliseconds),
-            or_dash(flops, gigaflop_html),
-            or_dash(bytes, moved_html),
-            has_roofline ? with_bar({{"within", reached}}, percent(reached)) + limit : "–"};
+            or_dash(work.forward_seconds, milliseconds),
+            or_dash(work.backward_seconds, milliseconds),
+            or_dash(work.forward_flops + work.backward_flops, gigaflop_html),
+            or_dash(work.forward_bytes + work.backward_bytes, moved_html),
+            has_roofline ? with_bar({{"within", reached}}, percent(reached)) + by : "–"};
   }
 };
 
 std::string ops_table(const BenchRun& bench) {
   std::vector<OpTime> ops = bench.ops;
-  std::ranges::stable_sort(ops, std::greater(), seconds_of);
-  OpRow whole;
-  for (const OpTime& op : ops) {
-    whole.add(OpRow(op, bench));
-  }
-  const double longest = seconds_of(ops.front());
+  std::ranges::stable_sort(ops, std::greater(), &OpTime::seconds);
+  const double total = total_seconds(ops);
+  const double longest = ops.front().seconds();
   Table table("Seconds by operation", {{"Operation"},
                                        {"Share of the pass"},
                                        {"Forward", Table::Align::kNumber},
@@ -211,15 +198,19 @@ std::string ops_table(const BenchRun& bench) {
                                        {"GEMM work", Table::Align::kNumber},
                                        {"Moves", Table::Align::kNumber},
                                        {"Share of the roofline"}});
+  OpFigures whole;
   for (const OpTime& op : ops) {
-    const std::string share = percent(whole.seconds() > 0 ? seconds_of(op) / whole.seconds() : 0);
-    table.row(OpRow(op, bench).cells(name_html(op.op),
-                                     with_bar({{"forward", op.forward_seconds / longest},
-                                               {"backward", op.backward_seconds / longest}},
-                                              share),
-                                     roofline_of(op, bench).by_products ? "GEMM" : "copying"));
+    const Roofline roofline = roofline_of(op, bench);
+    whole.add(op, roofline.seconds);
+    const std::string share = percent(total > 0 ? op.seconds() / total : 0);
+    table.row(OpFigures{op, roofline.seconds}.cells(
+        name_html(op.op),
+        with_bar({{"forward", op.forward_seconds / longest},
+                  {"backward", op.backward_seconds / longest}},
+                 share),
+        roofline.by_products ? "GEMM" : "copying"));
   }
-  table.row(whole.cells("<b>whole pass</b>", percent(whole.seconds() > 0 ? 1 : 0), ""));
+  table.row(whole.cells("<b>whole pass</b>", percent(total > 0 ? 1 : 0), ""));
   return table.html();
 }
 
@@ -230,14 +221,12 @@ std::string ops_section(const BenchRun& bench) {
   return fmt::format(
              "<section id=\"operations\">\n<h2>Seconds by operation</h2>\n"
              "<p class=\"quiet\">Of the fastest profiled pass. Work and bytes are what an "
-             "operation "
-             "cannot do without, from the config's dimensions: its matrix products, its operands "
-             "and results moved once. The roofline is the longer of the two at this machine's own "
-             "rates, measured in the same process: {} of a product of two {} matrices, {} of "
-             "copying "
-             "memory. Above 100 % of copying, operands came from a cache. Scores of keys "
-             "and their choice are one operation: scores exist tile by tile, and each tile goes "
-             "into the choice at once.</p>\n"
+             "operation cannot do without, from the config's dimensions: its matrix products, its "
+             "operands and results moved once. The roofline is the longer of the two at this "
+             "machine's own rates, measured in the same process: {} of a product of two {} "
+             "matrices, {} of copying memory. Above 100 % of copying, operands came from a cache. "
+             "Scores of keys and their choice are one operation: scores exist tile by tile, and "
+             "each tile goes into the choice at once.</p>\n"
              "<p class=\"legend\"><span><span class=\"key forward\"></span>"
              "forward</span><span><span class=\"key backward\"></span>backward</span></p>\n",
              gigaflops(bench.gemm_flops_per_second), name_html(bench.dtype),
@@ -288,14 +277,10 @@ std::string head(const Performance& performance) {
     out += fmt::format(", with its backward {}",
                        milliseconds(fastest(bench.forward_backward_seconds)));
   }
-  double total = 0;
-  for (const OpTime& op : bench.ops) {
-    total += seconds_of(op);
-  }
-  if (total > 0) {
-    const auto& most = *std::ranges::max_element(bench.ops, {}, seconds_of);
+  if (const double total = total_seconds(bench.ops); total > 0) {
+    const auto& most = *std::ranges::max_element(bench.ops, {}, &OpTime::seconds);
     out += fmt::format("; {} is {} of what was profiled", name_html(most.op),
-                       percent(seconds_of(most) / total));
+                       percent(most.seconds() / total));
   }
   return out + ".</p>\n</section>\n";
 }

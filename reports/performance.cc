@@ -4,6 +4,14 @@
 
 namespace sparity::reports {
 
+double total_seconds(const std::vector<OpTime>& ops) {
+  double total = 0;
+  for (const OpTime& op : ops) {
+    total += op.seconds();
+  }
+  return total;
+}
+
 Roofline roofline_of(const OpTime& op, const BenchRun& bench) {
   double products = 0;
   double moving = 0;

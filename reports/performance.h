@@ -17,7 +17,11 @@ struct OpTime {
   double backward_flops = 0;
   double forward_bytes = 0;
   double backward_bytes = 0;
+
+  double seconds() const { return forward_seconds + backward_seconds; }
 };
+
+double total_seconds(const std::vector<OpTime>& ops);
 
 /// Bytes of tensors at the end of a phase, and the most during it.
 struct MemoryPhase {

@@ -96,7 +96,9 @@ std::vector<reports::OpTime> op_times(const BenchedModel& model, const core::Mod
     times.push_back({op.op, op.forward, op.backward, work.forward.flops, work.backward.flops,
                      work.forward.bytes, work.backward.bytes});
   }
-  works.erase("loss");  // a forward pass alone has none
+  if (!backward) {
+    works.erase("loss");
+  }
   SPARITY_CHECK(works.empty(), "operation did not run: " + works.begin()->first);
   return times;
 }

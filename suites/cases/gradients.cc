@@ -31,7 +31,7 @@ const at::Tensor* shown(const BackwardTrace& side, const std::string& name) {
   return found == side.trace.tensors.end() ? nullptr : &found->second;
 }
 
-/// That of a layer's KL loss. Not set where the truth shows no such loss.
+/// kl_cancellation of a layer's KL loss. Not set where the truth shows no such loss.
 std::optional<double> cancellation(const std::string& layer, const BackwardTrace& truth) {
   const std::string indexer = layer + ".self_attn.indexer.";
   const at::Tensor* target = shown(truth, indexer + "kl_target");

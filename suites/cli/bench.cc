@@ -102,22 +102,16 @@ void print_ops(const reports::BenchRun& run) {
   fmt::print("\n{:<24} {:>10} {:>10} {:>7} {:>10} {:>11}  {}\n", "operation", "forward", "backward",
              "share", "GEMM work", "moves", "roofline");
   std::vector<reports::OpTime> ops = run.ops;
-  const auto seconds = [](const reports::OpTime& op) {
-    return op.forward_seconds + op.backward_seconds;
-  };
-  std::ranges::stable_sort(ops, std::greater(), seconds);
-  double total = 0;
-  for (const reports::OpTime& op : ops) {
-    total += seconds(op);
-  }
+  std::ranges::stable_sort(ops, std::greater(), &reports::OpTime::seconds);
+  const double total = reports::total_seconds(ops);
   for (const reports::OpTime& op : ops) {
     const reports::Roofline roofline = reports::roofline_of(op, run);
     const std::string reached =
-        roofline.seconds > 0 ? fmt::format("{:5.1f} % of {}", 100 * roofline.seconds / seconds(op),
+        roofline.seconds > 0 ? fmt::format("{:5.1f} % of {}", 100 * roofline.seconds / op.seconds(),
                                            roofline.by_products ? "GEMM" : "copying")
                              : fmt::format("{:>7}", "-");
     fmt::print("{:<24} {:7.2f} ms {:7.2f} ms {:5.1f} % {:>10} {:>11}  {}\n", op.op,
-               1e3 * op.forward_seconds, 1e3 * op.backward_seconds, 100 * seconds(op) / total,
+               1e3 * op.forward_seconds, 1e3 * op.backward_seconds, 100 * op.seconds() / total,
                work_words(op.forward_flops + op.backward_flops, 1e9, "GF"),
                work_words(op.forward_bytes + op.backward_bytes, 1e6, "MB"), reached);
   }
