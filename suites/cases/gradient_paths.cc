@@ -102,6 +102,19 @@ Arrival arrival_where_reached(const SuiteContext& context, const BackwardTrace& 
   return zeros ? Arrival::kZero : Arrival::kNonZero;
 }
 
+bool is_residue(const BackwardTrace& truth, const std::string& parameter) {
+  const auto largest_of = [](const at::Tensor& gradient) {
+    return gradient.abs().max().item().toDouble();
+  };
+  double largest = 0;
+  for (const auto& [name, gradient] : truth.parameters) {
+    largest = std::max(largest, largest_of(gradient));
+  }
+  const auto own = truth.parameters.find(parameter);
+  const double size = own == truth.parameters.end() ? 0 : largest_of(own->second);
+  return size > 0 && size <= 0x1p-40 * largest;
+}
+
 void judge_paths(const SuiteContext& context, const std::string& loss, const BackwardTrace& run,
                  const ExpectedArrival& expected, judge::CaseRecord& record) {
   for (const core::ParameterSpec& parameter : context.differentiated()) {

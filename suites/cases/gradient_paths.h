@@ -20,6 +20,11 @@ Arrival arrival_at(const BackwardTrace& run, const std::string& parameter);
 Arrival arrival_where_reached(const SuiteContext& context, const BackwardTrace& truth,
                               const std::string& parameter);
 
+/// Whether the truth's gradient of a parameter is what cancellation left of zero: below 2⁻⁴⁰ of the
+/// largest gradient. A router whose one weight is always 1 has such a one, and whether another
+/// dtype leaves exact zeros is chance.
+bool is_residue(const BackwardTrace& truth, const std::string& parameter);
+
 /// What a term of the loss is expected to leave at a parameter.
 using ExpectedArrival = std::function<Arrival(const core::ParameterSpec&)>;
 

@@ -19,4 +19,15 @@ bool skip_without_experts(const SuiteContext& context, judge::CaseRecord& record
   return context.first_moe_layer() < 0 && skip(record, "the model has no routed experts");
 }
 
+Case of_our_implementation(Case c) {
+  auto run = [inner = std::move(c.run)](const SuiteContext& context, judge::CaseRecord& record) {
+    if (!context.options().own_model) {
+      skip(record, "judges Sparity's own implementation, which is done on embedded configs");
+      return;
+    }
+    inner(context, record);
+  };
+  return {std::move(c.suite), std::move(c.name), std::move(run)};
+}
+
 }  // namespace sparity::cases

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "suites/cases/case.h"
 #include "suites/cases/suite_context.h"
 #include "suites/judge/record.h"
 
@@ -15,5 +16,10 @@ bool skip_without_labels(const SuiteContext& context, judge::CaseRecord& record)
 
 /// The same where the model has no routed experts; false where it has.
 bool skip_without_experts(const SuiteContext& context, judge::CaseRecord& record);
+
+/// The case, skipped on a checkpoint from elsewhere: it judges how Sparity's own implementation
+/// goes about its work (memory, threads, being looked at, its derivatives beside its values), which
+/// no checkpoint changes. Some of it is not even claimed of every model.
+Case of_our_implementation(Case c);
 
 }  // namespace sparity::cases

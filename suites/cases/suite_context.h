@@ -21,8 +21,9 @@ struct SuiteOptions {
   std::uint64_t seed = 1;
   std::string config_name;  // "tiny", or the checkpoint folder's name
   bool embedded =
-      true;           // an embedded config must exercise what it claims; a user's only reports it
-  std::string rerun;  // the command line that repeats this suite, without --filter
+      true;  // an embedded config must exercise what it claims; a user's only reports it
+  bool own_model = true;  // the weights are a config's and not from a checkpoint folder
+  std::string rerun;      // the command line that repeats this suite, without --filter
 };
 
 /// Everything that the cases of one process share: a checkpoint, inputs, and both sides bound to

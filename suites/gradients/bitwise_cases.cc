@@ -3,6 +3,7 @@
 #include "src/model/model.h"
 #include "src/ops/loss.h"
 #include "src/tensors/recorder.h"
+#include "suites/cases/skips.h"
 #include "suites/cases/threads.h"
 #include "suites/gradients/backward_runs.h"
 #include "suites/gradients/fused_ops.h"
@@ -154,9 +155,11 @@ void judge_replaced_recomputation(const SuiteContext& context, judge::CaseRecord
 
 std::vector<cases::Case> bitwise_cases() {
   return {
-      {"gradients", "of_fused_operations_do_not_depend_on_threads", judge_threads},
+      cases::of_our_implementation(
+          {"gradients", "of_fused_operations_do_not_depend_on_threads", judge_threads}),
       {"gradients", "repeat_bit_for_bit", judge_repeats},
-      {"gradients", "do_not_depend_on_being_looked_at", judge_capture},
+      cases::of_our_implementation(
+          {"gradients", "do_not_depend_on_being_looked_at", judge_capture}),
       {"gradients", "of_layers_run_again_are_those_of_layers_kept", judge_recomputation},
       {"gradients", "of_layers_run_again_with_frozen_parameters", judge_frozen_recomputation},
       {"gradients", "of_layers_run_again_with_a_replaced_stream", judge_replaced_recomputation},

@@ -239,10 +239,12 @@ void judge_growth(const SuiteContext& context, judge::CaseRecord& record) {
 
 std::vector<cases::Case> memory_cases() {
   return {
-      {"gradients", "keep_what_the_formula_says", judge_kept},
-      {"gradients", "nothing_of_size_heads_by_tokens_by_tokens", judge_growth},
-      {"gradients", "recomputed_layers_keep_less", judge_recomputed},
-      {"gradients", "recomputed_layers_lower_the_peak", judge_recomputed_peak},
+      cases::of_our_implementation({"gradients", "keep_what_the_formula_says", judge_kept}),
+      cases::of_our_implementation(
+          {"gradients", "nothing_of_size_heads_by_tokens_by_tokens", judge_growth}),
+      cases::of_our_implementation({"gradients", "recomputed_layers_keep_less", judge_recomputed}),
+      cases::of_our_implementation(
+          {"gradients", "recomputed_layers_lower_the_peak", judge_recomputed_peak}),
   };
 }
 

@@ -244,10 +244,13 @@ void judge_remainders_of_operations(const SuiteContext& context, judge::CaseReco
 
 std::vector<cases::Case> own_forward_cases() {
   return {
-      {"gradients", "of_fused_operations_are_the_adjoints_of_their_forwards", judge_adjoints},
-      {"gradients", "of_fused_operations_leave_a_remainder_of_third_order",
-       judge_remainders_of_operations},
-      {"gradients", "leave_a_remainder_of_third_order", judge_remainder},
+      cases::of_our_implementation(
+          {"gradients", "of_fused_operations_are_the_adjoints_of_their_forwards", judge_adjoints}),
+      cases::of_our_implementation({"gradients",
+                                    "of_fused_operations_leave_a_remainder_of_third_order",
+                                    judge_remainders_of_operations}),
+      cases::of_our_implementation(
+          {"gradients", "leave_a_remainder_of_third_order", judge_remainder}),
   };
 }
 

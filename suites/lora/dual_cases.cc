@@ -12,6 +12,7 @@
 
 #include <cmath>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -89,9 +90,10 @@ std::set<std::string> idle_allowed(const train::Trainer& trainer) {
 std::string module_of(const std::string& tensor) { return tensor.substr(0, tensor.find(".lora_")); }
 
 /// Of every pair whether its B, new and zero, takes a gradient other than zero, which moves B in
-/// the first step and A in the second: by the name of the pair's module in memory.
-std::map<std::string, bool> pairs_that_learn(const SuiteContext& bare,
-                                             const std::vector<tensors::Adapter>& adapters) {
+/// the first step and A in the second: by the name of the pair's module in memory. Not set where
+/// the gradient is what cancellation leaves.
+std::map<std::string, std::optional<bool>> pairs_that_learn(
+    const SuiteContext& bare, const std::vector<tensors::Adapter>& adapters) {
   const SuiteContext context = bare.with_adapters(adapters);
   const auto trace = [&](const cases::BoundModel& side, const cases::Forced& choices) {
     return training::trace_objective(context, side, core::AttentionMode::kSparse,
@@ -100,13 +102,16 @@ std::map<std::string, bool> pairs_that_learn(const SuiteContext& bare,
   };
   const cases::BackwardTrace truth =
       trace(context.truth(), cases::selections_of(trace(context.candidate(), {}).trace));
-  std::map<std::string, bool> learning;
+  std::map<std::string, std::optional<bool>> learning;
   for (const tensors::Adapter& adapter : adapters) {
     for (const core::AdapterTensor& tensor : adapter.layout.tensors()) {
       const std::string name = tensors::name_in_memory(tensor.name, adapter.name);
       if (!tensor.is_a) {
-        learning.emplace(module_of(name), cases::arrival_where_reached(context, truth, name) ==
-                                              cases::Arrival::kNonZero);
+        learning.emplace(module_of(name),
+                         cases::is_residue(truth, name)
+                             ? std::nullopt
+                             : std::optional(cases::arrival_where_reached(context, truth, name) ==
+                                             cases::Arrival::kNonZero));
       }
     }
   }
@@ -120,7 +125,7 @@ void judge_steps(const SuiteContext& context, judge::CaseRecord& record) {
     return;
   }
   const std::vector<tensors::Adapter> adapters = dual_adapters(context, Start::kNew);
-  const std::map<std::string, bool> learning = pairs_that_learn(context, adapters);
+  const std::map<std::string, std::optional<bool>> learning = pairs_that_learn(context, adapters);
   train::Trainer trainer = trainer_of(context, Stage::kDualLora, adapters);
   const std::map<std::string, at::Tensor> before = values_of(trainer);
   train::StepReport report;
@@ -130,7 +135,10 @@ void judge_steps(const SuiteContext& context, judge::CaseRecord& record) {
   const std::set<std::string> idle = idle_allowed(trainer);
   std::map<std::string, bool> group_learns;
   for (const auto& [name, value] : values_of(trainer)) {
-    const bool learns = learning.at(module_of(name));
+    if (!learning.at(module_of(name))) {
+      continue;
+    }
+    const bool learns = *learning.at(module_of(name));
     bool& group =
         group_learns[name.find(".indexer.weight") != std::string::npos ? "indexer" : "model"];
     group = group || learns;

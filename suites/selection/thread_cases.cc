@@ -2,6 +2,7 @@
 
 #include "src/tensors/at_dtype.h"
 #include "suites/attention/masked_rows.h"
+#include "suites/cases/skips.h"
 #include "suites/cases/threads.h"
 #include "suites/selection/key_choice.h"
 
@@ -41,7 +42,8 @@ void judge_threads(const SuiteContext& context, judge::CaseRecord& record) {
 }  // namespace
 
 std::vector<cases::Case> thread_cases() {
-  return {{"selection", "choice_depends_on_no_thread_count", judge_threads}};
+  return {cases::of_our_implementation(
+      {"selection", "choice_depends_on_no_thread_count", judge_threads})};
 }
 
 }  // namespace sparity::suites
