@@ -34,6 +34,9 @@ struct Finding {
   }
 };
 
+/// Of a run's comparisons: beyond it a pass would rest on too little.
+constexpr double kMostUndecided = 0.02;
+
 SuiteId id_of(const CaseRecord& record) { return {record.suite, record.dtype, record.device}; }
 
 std::string why_of(const CaseRecord& record, Verdict verdict) {
@@ -198,6 +201,8 @@ Counts count(const Report& report, const std::vector<SuiteRow>& rows) {
     counts.cases_not_passed += verdict != Verdict::kSkip && verdict != Verdict::kPass ? 1 : 0;
     counts.comparisons_failed +=
         std::ranges::count_if(record.comparisons, [](const auto& each) { return !each.passed(); });
+    counts.comparisons_undecided += std::ranges::count_if(
+        record.comparisons, [](const auto& each) { return !each.undecided.empty(); });
   }
   counts.cases_skipped += static_cast<std::int64_t>(report.skipped.size());
   return counts;
@@ -223,10 +228,20 @@ std::string why_passed(const Assessment& result) {
                                 counted(result.counts.passed, "suite run"),
                                 counted(result.counts.comparisons, "comparison"),
                                 ratio(closest->worst_headroom), label(closest->id));
+  if (result.counts.comparisons_undecided > 0) {
+    why +=
+        fmt::format("; {} undecided", counted(result.counts.comparisons_undecided, "comparison"));
+  }
   if (result.conditions_not_exercised > 0) {
     why += fmt::format("; {} not exercised", counted(result.conditions_not_exercised, "condition"));
   }
   return why;
+}
+
+std::string why_undecided(const Assessment& result) {
+  return fmt::format("{} of {} could not be decided: {}", result.counts.comparisons_undecided,
+                     counted(result.counts.comparisons, "comparison"),
+                     "honest arithmetic in this dtype is too far from the truth to judge by");
 }
 
 std::string why_not(const Report& report, const Assessment& result) {
@@ -241,6 +256,9 @@ std::string why_not(const Report& report, const Assessment& result) {
   }
   if (!report.complete) {
     return "The run did not finish";
+  }
+  if (result.verdict == Verdict::kInconclusive) {
+    return why_undecided(result);
   }
   return result.rows.empty() ? "Nothing was expected and nothing was run"
                              : "Every suite was skipped";
@@ -278,6 +296,11 @@ Assessment assess(const Report& report) {
     verdicts.push_back(Verdict::kInconclusive);
   }
   result.verdict = judge::combine(verdicts);
+  const bool too_little_decided = kMostUndecided * static_cast<double>(result.counts.comparisons) <
+                                  static_cast<double>(result.counts.comparisons_undecided);
+  if (result.verdict == Verdict::kPass && too_little_decided) {
+    result.verdict = Verdict::kInconclusive;
+  }
   result.exit_code = judge::exit_code(result.verdict);
   result.conditions_not_exercised = not_exercised(report);
   find_leading_case(report, result);

@@ -45,6 +45,7 @@ struct Counts {
   std::int64_t cases_skipped = 0;     // records of skipped cases and entries of Report::skipped
   std::int64_t comparisons = 0;
   std::int64_t comparisons_failed = 0;
+  std::int64_t comparisons_undecided = 0;
 
   bool operator==(const Counts&) const = default;
 };
@@ -71,6 +72,7 @@ struct Assessment {
 ///   counts more or fewer cases or comparisons than its records hold, that passed with another exit
 ///   code than 0, or that has two outcomes, is a harness fault; one ended by a signal has crashed,
 ///   unless its supervisor says time-out or out of memory;
+/// - a run that passed, of whose comparisons more than 2 % are undecided, is inconclusive;
 /// - a report with nothing expected and nothing run is a harness fault.
 Assessment assess(const Report& report);
 

@@ -12,7 +12,7 @@
 namespace sparity::reports {
 
 /// Of report.json.
-inline constexpr std::string_view kReportSchemaVersion = "1.2";
+inline constexpr std::string_view kReportSchemaVersion = "1.3";
 /// Those before, which a reader accepts too: neither has `error_maps_left_out`, their cases have no
 /// loss curves and KL readings, and those of 1.0 no gradient paths either.
 inline constexpr std::array<std::string_view, 2> kReportSchemasBefore = {"1.0", "1.1"};

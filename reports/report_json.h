@@ -16,7 +16,7 @@ namespace sparity::reports {
 inline constexpr core::JsonLimits kReportLimits = {
     .max_bytes = 1'000'000'000, .max_depth = 12, .max_values = 60'000'000};
 
-/// report.json as reports/schema/report-1.2.schema.json describes it: the report's members by name,
+/// report.json as reports/schema/report-1.3.schema.json describes it: the report's members by name,
 /// in alphabetical order, and beside them what `assess` derives from them (`verdict`, `exit_code`,
 /// `counts`, `why`, `first_divergence`) for readers that don't derive it themselves. Cases are
 /// spelled as in the journal (judge/record_json.h). NaN and infinities are "nan", "inf", "-inf".

@@ -1,6 +1,8 @@
 #include "src/tensors/recorder.h"
 
 #include "src/core/error.h"
+#include "src/core/philox.h"
+#include "src/tensors/at_dtype.h"
 #include "src/tensors/replace_value.h"
 
 #include <ATen/ops/empty.h>
@@ -30,6 +32,13 @@ void check_forced(const std::string& name, at::IntArrayRef shape, const at::Tens
       value.is_floating_point() == found.is_floating_point(),
       fmt::format("forced '{}': expected {}, found {}", name, c10::toString(value.scalar_type()),
                   c10::toString(found.scalar_type())));
+}
+
+/// The embedding, and the stream "layers.N".
+bool is_rounded_nowhere(const std::string& name) {
+  constexpr std::string_view kLayers = "layers.";
+  return name == "embed_tokens" ||
+         (name.starts_with(kLayers) && name.find('.', kLayers.size()) == std::string::npos);
 }
 
 }  // namespace
@@ -64,6 +73,21 @@ at::Tensor Recorder::replacement(const std::string& name, const at::Tensor& valu
   return forced->second.to(value.scalar_type());
 }
 
+at::Tensor Recorder::dithered(const std::string& name, const at::Tensor& value) const {
+  if (!dither_seed_ || !value.is_floating_point() || forced_.contains(name) ||
+      is_rounded_nowhere(name)) {
+    return value;
+  }
+  const core::RandomStream stream(*dither_seed_, name);
+  const double roundoff = core::unit_roundoff(to_dtype(value.scalar_type()));
+  at::Tensor factors = at::empty(value.sizes(), at::kDouble);
+  double* factor = factors.mutable_data_ptr<double>();
+  for (std::int64_t i = 0; i < factors.numel(); ++i) {
+    factor[i] = 1 + roundoff * (2 * stream.uniform(static_cast<std::uint64_t>(i)) - 1);
+  }
+  return value.detach().to(at::kDouble).mul_(factors).to(value.scalar_type());
+}
+
 void Recorder::capture_gradient(const std::string& name, const at::Tensor& gradient) {
   gradient_order_.push_back(name);
   if (matches(name)) {
@@ -82,10 +106,14 @@ at::Tensor Recorder::visit(Pass pass, const std::string& name, const at::Tensor&
       captured_[name] = result.detach().clone(at::MemoryFormat::Contiguous);
     }
   }
-  if (const std::string back = gradient_name(name); result.requires_grad() && wants(back)) {
+  if (const at::Tensor noisy = dithered(name, result); !noisy.is_same(result)) {
+    result = replace_value(result, noisy);
+  }
+  if (const std::string back = gradient_name(name);
+      result.requires_grad() && (wants(back) || dither_seed_)) {
     result.register_hook([this, back](const at::Tensor& gradient) {
       capture_gradient(back, gradient);
-      return replacement(back, gradient);
+      return dithered(back, replacement(back, gradient));
     });
   }
   return result;
@@ -93,7 +121,7 @@ at::Tensor Recorder::visit(Pass pass, const std::string& name, const at::Tensor&
 
 void Recorder::visit_sum_gradient(const std::string& name, const std::vector<at::Tensor>& parts) {
   const std::string back = gradient_name(name);
-  if (!wants(back)) {
+  if (!wants(back) && !dither_seed_) {
     return;
   }
   // Another name may stand for an earlier part: the last one is captured.
@@ -104,7 +132,7 @@ void Recorder::visit_sum_gradient(const std::string& name, const std::vector<at:
             if (last) {
               capture_gradient(back, gradient);
             }
-            return replacement(back, gradient);
+            return dithered(back, replacement(back, gradient));
           });
     }
   }

@@ -2,7 +2,9 @@
 
 #include "src/tensors/probe.h"
 
+#include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +27,13 @@ class Recorder : public ProbeSink {
   /// forced each captured one shows the error of a single step.
   void force(std::string name, at::Tensor value);
 
+  /// From now on every value and gradient that is not forced leaves with an error of its own, after
+  /// it was captured: x · (1 + u·ξ), rounded to x's dtype, ξ uniform in [−1, 1) by (seed, name,
+  /// element) and u the unit roundoff of that dtype. So a run shows what roundings other than its
+  /// own would have done to it. Not the embedding, which is a copy, nor layers' streams, which
+  /// nobody needs to form, nor what is passed tile by tile.
+  void dither(std::uint64_t seed) { dither_seed_ = seed; }
+
   at::Tensor visit(Pass pass, const std::string& name, const at::Tensor& value) override;
   void visit_sum_gradient(const std::string& name, const std::vector<at::Tensor>& parts) override;
   at::Tensor visit_tile(Pass pass, const std::string& name, std::int64_t rows, std::int64_t row0,
@@ -45,8 +54,10 @@ class Recorder : public ProbeSink {
   bool matches(const std::string& name) const;
   bool visited(const std::string& name) const;
   at::Tensor replacement(const std::string& name, const at::Tensor& value) const;
+  at::Tensor dithered(const std::string& name, const at::Tensor& value) const;
   void capture_gradient(const std::string& name, const at::Tensor& gradient);
 
+  std::optional<std::uint64_t> dither_seed_;
   std::vector<std::string> globs_;
   std::map<std::string, at::Tensor> forced_;
   std::map<std::string, at::Tensor> captured_;

@@ -210,6 +210,12 @@ BoundModel BoundModel::truth(const tensors::Checkpoint& checkpoint, core::Dtype 
       Side{bind_reference(checkpoint, dtype, at::kDouble, recipe, adapters)}));
 }
 
+BoundModel BoundModel::drawn(int draws) const {
+  BoundModel other = *this;
+  other.draws_ = draws;
+  return other;
+}
+
 BoundModel BoundModel::dropping(const tensors::DropoutDraw& draw) const {
   BoundModel other = *this;
   other.dropout_ = draw;

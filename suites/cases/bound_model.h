@@ -72,6 +72,10 @@ class BoundModel {
   static BoundModel truth(const tensors::Checkpoint& checkpoint, core::Dtype dtype,
                           core::Recipe recipe, const Adapters& adapters = {});
 
+  /// The same model, of whose traced runs `draws` more are made with other roundings each.
+  BoundModel drawn(int draws) const;
+  int draws() const { return draws_; }
+
   /// The same model in training, where adapters' inputs drop out by `draw`.
   BoundModel dropping(const tensors::DropoutDraw& draw) const;
 
@@ -102,6 +106,7 @@ class BoundModel {
 
   std::shared_ptr<const Side> side_;
   std::optional<tensors::DropoutDraw> dropout_;
+  int draws_ = 0;
 };
 
 LossValue candidate_loss(const at::Tensor& logits, const tensors::Inputs& inputs);

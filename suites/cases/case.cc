@@ -66,6 +66,7 @@ void compare_outputs(const OpClaim& claim, const SuiteContext& context, const Ou
       tensor_claim.computed_in = context.options().dtype;
     }
     tensor_claim.reduction_length = context.reduction_length();
+    tensor_claim.conditioned = context.options().embedded;
     record.comparisons.push_back(
         judge::compare(tensor_claim, judged(value), &honest_view, judged(*expected)));
   }

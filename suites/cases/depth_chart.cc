@@ -19,7 +19,7 @@ double relative_error(const SuiteContext& context, const at::Tensor& x, const at
   return judge::relative(rms(x.to(at::kDouble).mul(token).sub(wide)), rms(wide));
 }
 
-std::vector<judge::TracePoint> depth_chart(const SuiteContext& context, judge::Direction direction,
+std::vector<judge::TracePoint> depth_chart(const SuiteContext& context,
                                            const std::vector<DepthStep>& steps) {
   std::vector<double> local_errors;
   std::vector<double> gains;
@@ -36,7 +36,7 @@ std::vector<judge::TracePoint> depth_chart(const SuiteContext& context, judge::D
                       .baseline_error = steps[i].baseline_error,
                       .predicted_error = predicted[i]});
   }
-  judge::classify_all(points, context.options().dtype, direction, context.distinct_tokens());
+  judge::classify_all(points, context.options().dtype, context.distinct_tokens());
   return points;
 }
 

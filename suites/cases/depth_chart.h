@@ -26,7 +26,7 @@ double relative_error(const SuiteContext& context, const at::Tensor& x, const at
 
 /// A point a step, in order: what its free error should be, from the errors before it and their
 /// gains, what it is, and what that is put down to (docs/numerics.md).
-std::vector<judge::TracePoint> depth_chart(const SuiteContext& context, judge::Direction direction,
+std::vector<judge::TracePoint> depth_chart(const SuiteContext& context,
                                            const std::vector<DepthStep>& steps);
 
 }  // namespace sparity::cases

@@ -16,6 +16,7 @@
 #include <limits>
 #include <optional>
 #include <ranges>
+#include <span>
 
 namespace sparity::cases {
 
@@ -62,10 +63,54 @@ std::optional<double> summed_size(const std::string& name, const BackwardTrace& 
   return arriving == nullptr ? std::nullopt : std::optional(judge::rms(judged(*arriving).values));
 }
 
+/// One gradient of all sides: baseline and further honest runs together, in that order.
+struct GradientSides {
+  at::Tensor candidate;
+  std::vector<at::Tensor> honest;
+  at::Tensor truth;
+  at::Tensor slack = {};  // undefined: none
+};
+
+/// What `of` finds in the baseline and in each of its further runs.
+template <typename Of>
+std::vector<at::Tensor> of_honest(const BackwardTrace& baseline, Of of) {
+  std::vector<at::Tensor> found = {of(baseline)};
+  for (const BackwardTrace& run : baseline.again) {
+    found.push_back(of(run));
+  }
+  return found;
+}
+
+/// Parameters that are judged as one tensor.
+struct ParameterGroup {
+  std::string name;
+  bool matrix;
+  std::vector<std::string> members;
+};
+
+/// The slack of a group, of the shape of its gradient; undefined where it has none.
+at::Tensor slack_of(const BackwardTrace& side, const ParameterGroup& group) {
+  std::vector<at::Tensor> members;
+  for (const std::string& name : group.members) {
+    const auto found = side.slack.find(name);
+    if (found == side.slack.end()) {
+      return {};
+    }
+    members.push_back(found->second);
+  }
+  return members.size() == 1 ? members[0] : at::stack(members);
+}
+
+/// One more honest run: the baseline, with the slack added to its error.
+at::Tensor with_slack(const at::Tensor& baseline, const at::Tensor& slack,
+                      const at::Tensor& truth) {
+  const at::Tensor error = baseline.to(at::kDouble).sub(truth);
+  return truth.add(error).add(slack.copysign(error));
+}
+
 judge::Comparison judge_gradient(const SuiteContext& context, const std::string& name,
                                  bool both_axes, std::optional<double> magnitude,
-                                 const at::Tensor& candidate, const at::Tensor& baseline,
-                                 const at::Tensor& truth) {
+                                 const GradientSides& sides) {
   judge::TensorClaim claim;
   claim.tensor = name;
   claim.direction = judge::Direction::kBackward;
@@ -73,10 +118,18 @@ judge::Comparison judge_gradient(const SuiteContext& context, const std::string&
   claim.both_axes = both_axes;
   claim.computed_in = context.options().dtype;
   // A few cells are as few samples, however many tokens were added up.
-  claim.samples = std::min(context.distinct_tokens(), truth.numel());
+  claim.samples = std::min(context.distinct_tokens(), sides.truth.numel());
   claim.magnitude = magnitude;
-  const judge::Tensor honest = judged(baseline);
-  return judge::compare(claim, judged(candidate), &honest, judged(truth));
+  claim.conditioned = context.options().embedded;
+  std::vector<judge::Tensor> honest;
+  std::ranges::transform(sides.honest, std::back_inserter(honest), judged);
+  if (sides.slack.defined()) {
+    claim.slack = judge::rms(judged(sides.slack).values);
+    honest.push_back(judged(with_slack(sides.honest.front(), sides.slack, sides.truth)));
+    honest.back().dtype = honest.front().dtype;
+  }
+  return judge::compare(claim, judged(sides.candidate), &honest.front(), judged(sides.truth),
+                        std::span(honest).subspan(1));
 }
 
 /// Names whose gradient the truth has, last computed first.
@@ -103,13 +156,6 @@ std::vector<std::string> parameter_names(const BackwardTrace& side) {
   }
   return names;
 }
-
-/// Parameters that are judged as one tensor.
-struct ParameterGroup {
-  std::string name;
-  bool matrix;
-  std::vector<std::string> members;
-};
 
 /// In checkpoint order.
 std::vector<ParameterGroup> groups_of(const SuiteContext& context) {
@@ -154,13 +200,23 @@ std::optional<double> kl_cancellation(const at::Tensor& scores, const at::Tensor
 }
 
 BackwardTrace trace_backward(const BoundModel& model, const BackwardPlan& plan) {
-  tensors::Recorder recorder({"*"});
-  for (const auto& [name, value] : plan.forced) {
-    recorder.force(name, value);
+  const auto run = [&](std::optional<std::uint64_t> dither) -> BackwardTrace {
+    tensors::Recorder recorder({"*"});
+    for (const auto& [name, value] : plan.forced) {
+      recorder.force(name, value);
+    }
+    if (dither) {
+      recorder.dither(*dither);
+    }
+    GradientRun found =
+        model.backward(plan.inputs, plan.attention, tensors::Probe(&recorder), plan.cotangent);
+    return {{recorder.order(), recorder.captured()}, std::move(found.parameters), found.loss};
+  };
+  BackwardTrace trace = run(std::nullopt);
+  for (const std::uint64_t seed : draw_seeds(model)) {
+    trace.again.push_back(run(seed));
   }
-  GradientRun run =
-      model.backward(plan.inputs, plan.attention, tensors::Probe(&recorder), plan.cotangent);
-  return {{recorder.order(), recorder.captured()}, std::move(run.parameters), run.loss};
+  return trace;
 }
 
 void judge_intermediate_gradients(const SuiteContext& context, const BackwardSides& sides,
@@ -171,9 +227,12 @@ void judge_intermediate_gradients(const SuiteContext& context, const BackwardSid
   for (const std::string& name : names) {
     if (candidate.contains(name)) {
       const at::Tensor& truth = sides.truth.trace.tensors.at(name);
-      record.comparisons.push_back(
-          judge_gradient(context, name, false, summed_size(name, sides.truth, truth),
-                         candidate.at(name), sides.baseline.trace.tensors.at(name), truth));
+      record.comparisons.push_back(judge_gradient(
+          context, name, false, summed_size(name, sides.truth, truth),
+          {candidate.at(name),
+           of_honest(sides.baseline,
+                     [&](const BackwardTrace& run) { return run.trace.tensors.at(name); }),
+           truth}));
     }
   }
 }
@@ -184,10 +243,12 @@ void judge_parameter_gradients(const SuiteContext& context, const BackwardSides&
   for (const ParameterGroup& group : groups_of(context) | std::views::reverse) {
     if (all_have(sides.candidate, group) && all_have(sides.truth, group)) {
       const at::Tensor truth = stacked(sides.truth, group);
-      record.comparisons.push_back(
-          judge_gradient(context, tensors::gradient_name(group.name), group.matrix,
-                         summed_size(group.name, sides.truth, truth),
-                         stacked(sides.candidate, group), stacked(sides.baseline, group), truth));
+      record.comparisons.push_back(judge_gradient(
+          context, tensors::gradient_name(group.name), group.matrix,
+          summed_size(group.name, sides.truth, truth),
+          {stacked(sides.candidate, group),
+           of_honest(sides.baseline, [&](const BackwardTrace& run) { return stacked(run, group); }),
+           truth, slack_of(sides.baseline, group)}));
     }
   }
 }

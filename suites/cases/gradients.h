@@ -10,6 +10,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace sparity::cases {
 
@@ -26,6 +27,10 @@ struct BackwardTrace {
   Trace trace;  // values in order of execution; gradients are among the tensors
   std::map<std::string, at::Tensor> parameters;  // by checkpoint name; absent where none arrives
   LossValue loss;                                // its tensor undefined where a cotangent was given
+  std::vector<BackwardTrace> again = {};         // of an honest side: with other roundings
+  /// Of an honest side, by parameter: what signs and other jumps that the dtype cannot decide may
+  /// add to the error of its gradient, element by element.
+  std::map<std::string, at::Tensor> slack = {};
 };
 
 BackwardTrace trace_backward(const BoundModel& model, const BackwardPlan& plan);

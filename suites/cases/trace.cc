@@ -14,6 +14,8 @@
 #include <algorithm>
 #include <fnmatch.h>
 #include <limits>
+#include <numeric>
+#include <utility>
 
 namespace sparity::cases {
 
@@ -147,19 +149,41 @@ std::optional<double> magnitude_of_scores(const SuiteContext& context, const Tra
 
 }  // namespace
 
+std::vector<std::uint64_t> draw_seeds(const BoundModel& model) {
+  std::vector<std::uint64_t> seeds(static_cast<std::size_t>(model.draws()));
+  std::iota(seeds.begin(), seeds.end(), 1);
+  return seeds;
+}
+
 Trace trace_forward(const SuiteContext&, const BoundModel& model, const tensors::Inputs& inputs,
                     const Forced& forced, core::AttentionMode attention) {
-  tensors::Recorder recorder = recorder_with(forced);
-  model.forward(inputs, attention, tensors::Probe(&recorder));
-  return taken_from(recorder);
+  const auto run = [&](tensors::Recorder recorder) {
+    model.forward(inputs, attention, tensors::Probe(&recorder));
+    return taken_from(recorder);
+  };
+  Trace trace = run(recorder_with(forced));
+  for (const std::uint64_t seed : draw_seeds(model)) {
+    tensors::Recorder recorder = recorder_with(forced);
+    recorder.dither(seed);
+    trace.again.push_back(run(std::move(recorder)));
+  }
+  return trace;
 }
 
 LayerTrace trace_layer(const SuiteContext& context, const BoundModel& model, std::int64_t layer,
                        const StreamState& state, const Forced& forced) {
-  tensors::Recorder recorder = recorder_with(forced);
-  StreamState next = model.layer_forward(layer, state, context.inputs(),
-                                         core::AttentionMode::kSparse, tensors::Probe(&recorder));
-  return {taken_from(recorder), std::move(next)};
+  const auto run = [&](tensors::Recorder recorder) {
+    StreamState next = model.layer_forward(layer, state, context.inputs(),
+                                           core::AttentionMode::kSparse, tensors::Probe(&recorder));
+    return LayerTrace{taken_from(recorder), std::move(next)};
+  };
+  LayerTrace result = run(recorder_with(forced));
+  for (const std::uint64_t seed : draw_seeds(model)) {
+    tensors::Recorder recorder = recorder_with(forced);
+    recorder.dither(seed);
+    result.trace.again.push_back(run(std::move(recorder)).trace);
+  }
+  return result;
 }
 
 Forced selections_of(const Trace& trace) {
@@ -205,10 +229,15 @@ void judge_trace(const SuiteContext& context, const TraceSides& sides,
     claim.reduction_length = context.reduction_length();
     claim.computed_in = context.options().dtype;
     claim.samples = context.distinct_tokens();
+    claim.conditioned = context.options().embedded;
     claim.magnitude = magnitude_of_scores(context, sides.truth, name);
+    std::vector<judge::Tensor> further;
+    for (const Trace& run : sides.baseline.again) {
+      further.push_back(judged_rows(context, run.tensors.at(name)));
+    }
     record.comparisons.push_back(
         judge::compare(claim, judged_rows(context, sides.candidate.tensors.at(name)), &baseline,
-                       judged_rows(context, sides.truth.tensors.at(name))));
+                       judged_rows(context, sides.truth.tensors.at(name)), further));
   }
 }
 

@@ -16,10 +16,16 @@ namespace sparity::cases {
 struct Trace {
   std::vector<std::string> order;
   std::map<std::string, at::Tensor> tensors;
+  /// Of an honest side: the same run again with other roundings (tensors::Recorder::dither), which
+  /// show by how much the one above is a matter of luck.
+  std::vector<Trace> again = {};
 };
 
 /// Names and values to put in the place of what a run computes.
 using Forced = std::map<std::string, at::Tensor>;
+
+/// What the further runs of an honest side are dithered by, one seed a run; none for others.
+std::vector<std::uint64_t> draw_seeds(const BoundModel& model);
 
 /// The whole model on the context's inputs.
 Trace trace_forward(const SuiteContext& context, const BoundModel& model,

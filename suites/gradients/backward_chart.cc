@@ -106,7 +106,7 @@ void judge_chart(const SuiteContext& context, judge::CaseRecord& record) {
          .baseline_error =
              relative_error(context, free.baseline.trace.tensors.at(name), expected)});
   }
-  record.trace = cases::depth_chart(context, judge::Direction::kBackward, steps);
+  record.trace = cases::depth_chart(context, steps);
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ std::vector<double> predicted_errors(std::span<const double> local_errors,
   return predicted;
 }
 
-DivergenceClass classify(const TracePoint& point, core::Dtype dtype, Direction direction,
+DivergenceClass classify(const TracePoint& point, core::Dtype dtype,
                          std::optional<std::int64_t> samples) {
   const bool local_ok = std::isfinite(point.local_headroom) && point.local_headroom <= 1;
   if (!local_ok) {
@@ -29,19 +29,23 @@ DivergenceClass classify(const TracePoint& point, core::Dtype dtype, Direction d
   const auto within = [&](double limit) {
     return std::isfinite(point.free_error) && std::isfinite(limit) && point.free_error <= limit;
   };
-  const double floor = rounding_floor(kFewElements) * core::unit_roundoff(dtype);
   const double w = widening(samples);
-  if (within(global_factor(direction) * w * point.baseline_error + floor)) {
+  const double plain = factors(Direction::kForward, dtype).global * w * point.baseline_error;
+  if (plain >= kMostOfStream) {
+    return DivergenceClass::kAccumulated;  // honest arithmetic ends up nowhere near either
+  }
+  const double floor = rounding_floor(kFewElements, true) * core::unit_roundoff(dtype);
+  if (within(plain + floor)) {
     return DivergenceClass::kClean;
   }
   return within(kAccumulatedFactor * w * point.predicted_error) ? DivergenceClass::kAccumulated
                                                                 : DivergenceClass::kUnexplained;
 }
 
-void classify_all(std::span<TracePoint> trace, core::Dtype dtype, Direction direction,
+void classify_all(std::span<TracePoint> trace, core::Dtype dtype,
                   std::optional<std::int64_t> samples) {
   for (TracePoint& point : trace) {
-    point.divergence = classify(point, dtype, direction, samples);
+    point.divergence = classify(point, dtype, samples);
   }
 }
 

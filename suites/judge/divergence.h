@@ -21,17 +21,15 @@ std::vector<double> predicted_errors(std::span<const double> local_errors,
 /// What a tensor's error is put down to (verification specification, b.4). Errors are relative RMS.
 ///
 /// - kBug: the local gate failed: local_headroom is not finite or above 1.
-/// - kClean: free error ≤ 1.5·w·baseline error + u/16, of gradients 3·w·, the plain tolerance; w =
-/// `widening(samples)`.
-/// - kAccumulated: above that, and at most 2·w·predicted.
+/// - kClean: free error ≤ 3·w·baseline error + u/4, the plain tolerance; w = `widening(samples)`.
+/// - kAccumulated: above that, and at most 2·w·predicted; or the plain tolerance is half the signal
+/// or more, so that a free run tells nothing.
 /// - kUnexplained: above both, or not finite: look for state, aliasing, a tensor not traced.
 DivergenceClass classify(const TracePoint& point, core::Dtype dtype,
-                         Direction direction = Direction::kForward,
                          std::optional<std::int64_t> samples = std::nullopt);
 
 /// Sets `divergence` of every point.
 void classify_all(std::span<TracePoint> trace, core::Dtype dtype,
-                  Direction direction = Direction::kForward,
                   std::optional<std::int64_t> samples = std::nullopt);
 
 /// The earliest tensor in execution order that failed locally (kBug); empty when none did. Forward,

@@ -65,7 +65,8 @@ struct Totals {
   Line all;
   CompensatedSum value_squares;
   CompensatedSum products;
-  CompensatedSum signed_errors;
+  CompensatedSum along_truth;
+  CompensatedSum fourth_powers;
 };
 
 void set_whole_tensor(ErrorStats& stats, const Totals& totals, double scale) {
@@ -74,8 +75,9 @@ void set_whole_tensor(ErrorStats& stats, const Totals& totals, double scale) {
   stats.count = totals.all.count;
   stats.rms_truth = root_of_mean(totals.all.truth, stats.count) / scale;
   stats.rms_error = root_of_mean(totals.all.error, stats.count) / scale;
-  if (stats.count > 0) {
-    stats.bias = totals.signed_errors.value() / scale / static_cast<double>(stats.count);
+  if (truth > 0) {
+    stats.effective_cells = truth * truth / totals.fourth_powers.value();
+    stats.slope = totals.along_truth.value() / truth;
   }
   if (truth > 0 && value > 0) {
     stats.cosine = totals.products.value() / (std::sqrt(truth) * std::sqrt(value));
@@ -141,7 +143,8 @@ ErrorStats measure(const Tensor& x, const Tensor& truth, bool columns) {
     totals.all.add(v - t, t);
     totals.value_squares.add(v * v);
     totals.products.add(v * t);
-    totals.signed_errors.add(t == 0 ? 0 : (t > 0 ? v - t : t - v));
+    totals.along_truth.add((v - t) * t);
+    totals.fourth_powers.add(t * t * t * t);
     row_lines[i / width].add(v - t, t);
     if (columns) {
       column_lines[i % width].add(v - t, t);

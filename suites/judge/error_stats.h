@@ -32,11 +32,13 @@ struct ErrorStats {
   std::int64_t count = 0;  // cells taken in
   double rms_truth = 0;    // ρ(t)
   double rms_error = 0;    // ρ(x−t)
+  /// (Σt²)² / Σt⁴: how many cells hold the truth's energy; 1 when one outweighs all others.
+  double effective_cells = 0;
   double max_row = 0;      // max_r ρ_r(x−t) / (ρ_r(t) + ρ(t)); 0/0 is 0
   double max_column = 0;   // the same over columns
   double max_element = 0;  // max |x−t| / (|t| + ρ(t))
-  double bias = 0;         // mean((x−t)·sign(t))
-  double cosine = 1;       // 1 when both are all zero, 0 when one is
+  double slope = 0;  // ⟨x−t, t⟩ / ⟨t, t⟩: the factor that all of x is off by; 0 when t is 0
+  double cosine = 1;  // 1 when both are all zero, 0 when one is
   double calc_diff = 0;  // Σ(x−t)² / (Σx² + Σt²) = 1 − 2Σxt / (Σx² + Σt²); a squared measure
   std::size_t worst_row = 0;
   std::size_t worst_column = 0;

@@ -3,6 +3,8 @@
 #include "src/core/error.h"
 #include "suites/judge/error_stats.h"
 #include "suites/judge/evidence.h"
+#include "suites/judge/line_errors.h"
+#include "suites/judge/ratio_gates.h"
 #include "suites/judge/structure.h"
 
 #include <fmt/format.h>
@@ -11,13 +13,18 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <iterator>
 #include <utility>
+#include <vector>
 
 namespace sparity::judge {
 
 namespace {
 
 using core::Dtype;
+
+/// Of what was summed: below it a truth in float64 is what its own cancellation leaves.
+constexpr double kResidue = 0x1p-40;
 
 void check_operands(const TensorClaim& claim, const Tensor& candidate, const Tensor* baseline,
                     const Tensor& truth) {
@@ -61,11 +68,12 @@ Gate structure_gate(std::string name, const StructureFindings& findings) {
 class Judgement {
  public:
   Judgement(const TensorClaim& claim, const Tensor& candidate, const Tensor* baseline,
-            const Tensor& truth)
+            const Tensor& truth, std::span<const Tensor> further)
       : claim_(claim),
         candidate_(candidate),
         baseline_(baseline),
         truth_(truth),
+        further_(further),
         exact_(claim.exact || !core::is_floating(candidate.dtype)),
         precision_(claim.computed_in.value_or(candidate.dtype)) {
     if (!exact_ && precision_ == Dtype::kF64) {
@@ -86,11 +94,13 @@ class Judgement {
       judge_exactness(baseline_fits);
     } else if (precision_ == Dtype::kF64) {
       judge_bound();
-    } else if (baseline_fits && widening(claim_.samples) > 1 && claim_.magnitude &&
-               honest_.rms_error == 0 && errors_.rms_truth == 0) {
+    } else if (baseline_fits && claim_.magnitude &&
+               errors_.rms_truth <= kResidue * *claim_.magnitude) {
       judge_zeros();
     } else if (baseline_fits) {
       judge_ratios();
+      judge_lost(Axis::kRow);
+      judge_lost(Axis::kColumn);
     }
     return std::move(result_);
   }
@@ -141,11 +151,22 @@ class Judgement {
     }
     honest_ = measure(*baseline_, truth_, claim_.both_axes);
     result_.rms_baseline_error = honest_.rms_error;
-    if (core::is_floating(precision_)) {
-      add(make_gate(
-          "baseline", honest_.rms_error,
-          kBaselineFactor * a_priori_error(precision_, claim_.reduction_length) * magnitude(), true,
-          fmt::format("the baseline's own error; reduction length {}", claim_.reduction_length)));
+    if (!core::is_floating(precision_)) {
+      return;
+    }
+    Gate gate = make_gate(
+        "baseline", honest_.rms_error,
+        kBaselineFactor * a_priori_error(precision_, claim_.reduction_length) * magnitude() +
+            claim_.slack,
+        true,
+        fmt::format("the baseline's own error; reduction length {}", claim_.reduction_length));
+    if (gate.ok || claim_.conditioned) {
+      add(std::move(gate));
+    } else {
+      result_.undecided = fmt::format(
+          "ill-conditioned: honest arithmetic in this dtype errs by {:.2g} of the signal, beyond "
+          "what rounding explains",
+          relative(honest_.rms_error, errors_.rms_truth));
     }
   }
 
@@ -166,6 +187,18 @@ class Judgement {
     }
   }
 
+  void judge_lost(Axis axis) {
+    const LostLines lost = lost_lines(axis, candidate_, honest_runs(), truth_);
+    const bool rows = axis == Axis::kRow;
+    if (!add(make_gate(
+            rows ? "lost" : "lost columns", static_cast<double>(lost.count), 0, true,
+            fmt::format(
+                "{} of zeros where the truth has none{}", rows ? "rows" : "columns",
+                lost.count > 0 ? fmt::format("; the first is {}", lost.first) : std::string())))) {
+      attach_evidence(result_, sides(truth_), {.absolute = 0.0});
+    }
+  }
+
   void judge_bound() {
     const double limit = kF64Factor * std::sqrt(static_cast<double>(claim_.reduction_length)) *
                          core::unit_roundoff(Dtype::kF64);
@@ -173,76 +206,56 @@ class Judgement {
     const bool ok =
         add(make_gate("bound", errors_.rms_error, rhs, true,
                       fmt::format("global error, reduction length {}", claim_.reduction_length)));
-    judge_bias(core::unit_roundoff(Dtype::kF64));
     if (!ok) {
       attach_evidence(result_, sides(truth_), {.absolute = rhs, .map_unit = limit});
     }
   }
 
-  /// Few tokens may leave nothing: the logit of a single key has no gradient. Truth and baseline
-  /// are then zero everywhere, and of no use as a yardstick.
+  /// The truth is zero but for what its own cancellation leaves: the logit of a single key has no
+  /// gradient, nor has a router whose one weight is always 1. No ratio is formed with it.
   void judge_zeros() {
-    const double most =
+    double most =
         kNoBaselineFactor * a_priori_error(precision_, claim_.reduction_length) * *claim_.magnitude;
+    for (const Tensor* run : honest_runs()) {
+      most = std::max(most, kFewSamplesFactor * factors(claim_.direction, precision_).global *
+                                measure(*run, truth_).rms_error);
+    }
     if (!add(make_gate("G1", errors_.rms_error, most, true,
-                       "truth and baseline are zero: judged by the size of what was summed"))) {
+                       "the truth is zero: judged by the size of what was summed"))) {
       attach_evidence(result_, sides(truth_), {.absolute = most});
     }
   }
 
   void judge_ratios() {
-    const double u = core::unit_roundoff(precision_);
-    const double w = widening(claim_.samples);
-    std::string source;
-    if (w > 1) {
-      source = fmt::format("factors times {:.3g}, for few tokens ({}); ", w, *claim_.samples);
+    RatioJudgement ratios =
+        judge::judge_ratios({claim_, candidate_, honest_runs(), truth_, precision_}, errors_);
+    if (result_.undecided.empty()) {
+      result_.undecided = std::move(ratios.undecided);
     }
-    if (baseline_ == nullptr) {
-      const double stand_in =
-          kNoBaselineFactor * a_priori_error(precision_, claim_.reduction_length);
-      honest_.rms_error = stand_in * errors_.rms_truth;
-      honest_.max_row = honest_.max_column = honest_.max_element = stand_in;
-      source += fmt::format("no baseline: judged by the weaker rule 16·(u + √K·u_acc), K = {}; ",
-                            claim_.reduction_length);
+    const bool decides = result_.undecided.empty();
+    for (Gate& gate : ratios.gates) {
+      gate.blocking = decides;
+      result_.gates.push_back(std::move(gate));
     }
-    const double luck = (w - 1) * a_priori_error(precision_, claim_.reduction_length) * magnitude();
-    const double floor = u + (errors_.rms_truth > 0 ? luck / errors_.rms_truth : 0);
-    const double by_row = w * row_factor(claim_.direction) * honest_.max_row + floor;
-    const double by_column = w * row_factor(claim_.direction) * honest_.max_column + floor;
-    const double by_element = w * element_factor(claim_.direction) * honest_.max_element + floor;
-    const double global = w * global_factor(claim_.direction) * honest_.rms_error + luck +
-                          rounding_floor(errors_.count) * u * errors_.rms_truth;
-    Allowance allowance{.map_unit = by_element};
-    if (!add(make_gate("G1", errors_.rms_error, global, true, source + "global error"))) {
-      allowance.absolute = global;
+    if (!result_.passed()) {
+      attach_evidence(result_, sides(truth_), ratios.allowance);
     }
-    if (!add(make_gate("G2", errors_.max_row, by_row, true,
-                       fmt::format("{}worst row {}", source, errors_.worst_row)))) {
-      allowance.by_row = by_row;
+  }
+
+  /// Baseline and further runs.
+  std::vector<const Tensor*> honest_runs() const {
+    std::vector<const Tensor*> runs;
+    if (baseline_ != nullptr) {
+      runs.push_back(baseline_);
+      for (const Tensor& run : further_) {
+        runs.push_back(&run);
+      }
     }
-    if (claim_.both_axes &&
-        !add(make_gate("G2c", errors_.max_column, by_column, true,
-                       fmt::format("{}worst column {}", source, errors_.worst_column)))) {
-      allowance.by_column = by_column;
-    }
-    if (!add(make_gate("G3", errors_.max_element, by_element, true, source + "worst element"))) {
-      allowance.by_element = by_element;
-    }
-    judge_bias(u);
-    if (allowance.absolute || allowance.by_row || allowance.by_column || allowance.by_element) {
-      attach_evidence(result_, sides(truth_), allowance);
-    }
+    return runs;
   }
 
   /// What a-priori errors are relative to.
   double magnitude() const { return std::max(errors_.rms_truth, claim_.magnitude.value_or(0.0)); }
-
-  void judge_bias(double u) {
-    const double root = std::sqrt(static_cast<double>(errors_.count));
-    add(make_gate("G4", std::abs(errors_.bias),
-                  kBiasSigmas * errors_.rms_error / root + kBiasFloor * u * errors_.rms_truth,
-                  false, "bias of the errors along the truth's sign"));
-  }
 
   bool add(Gate gate) {
     result_.gates.push_back(std::move(gate));
@@ -259,6 +272,7 @@ class Judgement {
   const Tensor& candidate_;
   const Tensor* baseline_;
   const Tensor& truth_;
+  std::span<const Tensor> further_;
   bool exact_;
   Dtype precision_;
   ErrorStats errors_;
@@ -280,9 +294,9 @@ Gate make_gate(std::string name, double lhs, double rhs, bool blocking, std::str
 bool is_harness_gate(const Gate& gate) { return gate.name == "truth" || gate.name == "baseline"; }
 
 Comparison compare(const TensorClaim& claim, const Tensor& candidate, const Tensor* baseline,
-                   const Tensor& truth) {
+                   const Tensor& truth, std::span<const Tensor> further) {
   check_operands(claim, candidate, baseline, truth);
-  return Judgement(claim, candidate, baseline, truth).run();
+  return Judgement(claim, candidate, baseline, truth, further).run();
 }
 
 }  // namespace sparity::judge

@@ -70,9 +70,23 @@ Judged judge_candidate(const CaseRecord& record) {
   return {};
 }
 
+/// Passed, and yet nothing was decided.
+Judged judge_decided(const CaseRecord& record) {
+  const auto undecided = std::ranges::find_if_not(
+      record.comparisons, [](const Comparison& each) { return each.undecided.empty(); });
+  const bool none_decides = std::ranges::all_of(
+      record.comparisons, [](const Comparison& each) { return !each.undecided.empty(); });
+  return none_decides ? Judged{Verdict::kInconclusive,
+                               fmt::format("{}: {}", undecided->tensor, undecided->undecided)}
+                      : Judged{};
+}
+
 Judged judge(const CaseRecord& record) {
-  Judged harness = judge_harness(record);
-  return harness.verdict == Verdict::kPass ? judge_candidate(record) : harness;
+  Judged judged = judge_harness(record);
+  if (judged.verdict == Verdict::kPass) {
+    judged = judge_candidate(record);
+  }
+  return judged.verdict == Verdict::kPass ? judge_decided(record) : judged;
 }
 
 SuiteOutcome suite_outcome(const std::string& suite, std::span<const CaseRecord> records) {

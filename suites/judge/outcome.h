@@ -16,7 +16,7 @@ core::ExitCode exit_code(Verdict verdict);
 
 /// Verdict of a case from what it holds. Harness fault: a "truth" or "baseline" gate failed, a
 /// required condition was not exercised, or nothing was compared. Fail: a blocking gate failed, or
-/// a trace point is a bug or unexplained. Else pass.
+/// a trace point is a bug or unexplained. Inconclusive: every comparison is undecided. Else pass.
 Verdict judged_verdict(const CaseRecord& record);
 
 /// Sets verdict, message (one sentence: what failed, both sides) and, when it is empty,

@@ -79,6 +79,9 @@ struct Comparison {
   double relative_l2 = 0;  // rms_candidate_error / rms_truth
   double cosine = 1;
   double calc_diff = 0;
+  /// Why its gates decide nothing, though they were applied: then only structure and lost lines
+  /// block. Empty when they decide.
+  std::string undecided;
   std::vector<WorstElement> worst;       // at most 5; of failing comparisons
   std::vector<MagnitudeBucket> buckets;  // of failing comparisons
   std::optional<ErrorMap> error_map;     // of failing comparisons

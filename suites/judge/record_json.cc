@@ -91,6 +91,7 @@ json to_json(const Comparison& comparison) {
           {"relative_l2", number(comparison.relative_l2)},
           {"cosine", number(comparison.cosine)},
           {"calc_diff", number(comparison.calc_diff)},
+          {"undecided", comparison.undecided},
           {"worst", array_of(comparison.worst, as_json)},
           {"buckets", array_of(comparison.buckets, as_json)},
           {"error_map", comparison.error_map ? to_json(*comparison.error_map) : json(nullptr)}};

@@ -117,6 +117,7 @@ Comparison read_comparison(const json& object, const std::string& source,
   comparison.relative_l2 = members.number("relative_l2");
   comparison.cosine = members.number("cosine");
   comparison.calc_diff = members.number("calc_diff");
+  comparison.undecided = members.text("undecided");
   comparison.worst = members.items("worst", read_worst);
   comparison.buckets = members.items("buckets", read_bucket);
   comparison.error_map = read_map(members.need("error_map"), source, members.pointer("error_map"));

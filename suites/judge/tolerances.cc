@@ -45,7 +45,7 @@ double widening(std::optional<std::int64_t> samples) {
   }
   const double ratio =
       honest_ratio(std::max<std::int64_t>(1, *samples));  // none, if all is padding
-  return std::clamp(ratio / kGlobalFactor, 1.0, kMultiplierCap);
+  return std::clamp(ratio / 1.5, 1.0, kMultiplierCap);
 }
 
 double a_priori_error(core::Dtype dtype, std::int64_t reduction_length) {

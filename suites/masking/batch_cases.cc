@@ -123,6 +123,9 @@ Trace share_of(Trace whole, const Part& part) {
   for (auto& [name, value] : whole.tensors) {
     value = part.of(name, value);
   }
+  for (Trace& run : whole.again) {
+    run = share_of(std::move(run), part);
+  }
   return whole;
 }
 

@@ -79,7 +79,7 @@ std::vector<judge::TracePoint> layer_chart(const SuiteContext& context, judge::C
     steps.push_back(std::move(step));
     state = widened(cases::trace_layer(context, context.truth(), layer, state, selections).next);
   }
-  return cases::depth_chart(context, judge::Direction::kForward, steps);
+  return cases::depth_chart(context, steps);
 }
 
 }  // namespace sparity::suites

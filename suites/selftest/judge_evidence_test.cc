@@ -57,11 +57,11 @@ TEST(Evidence, UlpsCountSpacingsOfTheStoredDtype) {
   Trio trio({64, 64}, Dtype::kBF16);
   trio.truth.values[0] = 1;
   trio.baseline.values[0] = 1;
-  trio.candidate.values[0] = 1 + 40 * 0x1p-7;
+  trio.candidate.values[0] = 1 + 80 * 0x1p-7;
   const Comparison judged = trio.judge();
   ASSERT_FALSE(judged.worst.empty());
   EXPECT_EQ(judged.worst[0].index, (std::vector<std::int64_t>{0, 0}));
-  EXPECT_EQ(judged.worst[0].ulps, 40);
+  EXPECT_EQ(judged.worst[0].ulps, 80);
 }
 
 TEST(Evidence, BucketsCoverEveryFiniteElementOnce) {
@@ -121,7 +121,8 @@ TEST(ErrorStats, MeasuresAgreeWithHandComputedFigures) {
   const double rho = 6.5;  // √((9+16+0+144)/4)
   EXPECT_DOUBLE_EQ(stats.rms_truth, rho);
   EXPECT_DOUBLE_EQ(stats.rms_error, std::sqrt(5.0 / 4));
-  EXPECT_DOUBLE_EQ(stats.bias, 3.0 / 4);
+  EXPECT_DOUBLE_EQ(stats.slope, 28.0 / 169);
+  EXPECT_DOUBLE_EQ(stats.effective_cells, 169.0 * 169 / (81 + 256 + 20736));
   EXPECT_DOUBLE_EQ(stats.calc_diff, 5.0 / (169 + 230));
   EXPECT_NEAR(stats.calc_diff, 1 - 2 * 197.0 / (169 + 230), 1e-15);
   EXPECT_DOUBLE_EQ(stats.cosine, 197 / std::sqrt(169.0 * 230));

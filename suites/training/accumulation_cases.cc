@@ -78,9 +78,9 @@ void judge_accumulation(const SuiteContext& context, judge::CaseRecord& record) 
       }
     }
   }
-  judge_value(context, "lm_loss", sum.lm_loss, sides.baseline.run.lm_loss, sides.truth.run.lm_loss,
-              record);
-  judge_kl(context, sum, sides.baseline.run, sides.truth.run, record);
+  const ObjectiveValues values{sum, sides.baseline, sides.truth};
+  judge_value(context, "lm_loss", &cases::ObjectiveRun::lm_loss, values, record);
+  judge_kl(context, values, record);
   sides.candidate.shown.parameters = sum.parameters;
   cases::judge_parameter_gradients(
       context, {sides.candidate.shown, sides.baseline.shown, sides.truth.shown}, record);

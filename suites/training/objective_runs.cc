@@ -5,6 +5,9 @@
 #include "suites/cases/skips.h"
 #include "suites/judge/gates.h"
 #include "suites/judge/tolerances.h"
+#include "suites/training/undecided_signs.h"
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
@@ -29,17 +32,34 @@ ObjectiveTrace trace_objective(const SuiteContext& context, const BoundModel& mo
                                AttentionMode mode, const Objective& objective,
                                const cases::Forced& forced) {
   std::vector<std::string> names = {"*.topk_indices", "*.kl_target"};
+  if (&model != &context.candidate()) {  // what undecided signs are told by
+    names.insert(names.end(), {"*.indexer.q", "*.indexer.k"});
+  }
   if (&model == &context.truth()) {  // what gradients are sums of
-    names.insert(names.end(), {"grad.layers.[0-9]", "grad.layers.[0-9][0-9]", "*.indexer.scores"});
+    names.insert(names.end(), {"grad.layers.[0-9]", "grad.layers.[0-9][0-9]", "*.indexer.scores",
+                               "*.indexer.weights"});
   }
-  tensors::Recorder recorder(names);
-  for (const auto& [name, value] : forced) {
-    recorder.force(name, value);
+  const auto run = [&](std::optional<std::uint64_t> dither) {
+    tensors::Recorder recorder(names);
+    for (const auto& [name, value] : forced) {
+      recorder.force(name, value);
+    }
+    if (dither) {
+      recorder.dither(*dither);
+    }
+    ObjectiveTrace found;
+    found.run = model.objective(context.inputs(), mode, objective, tensors::Probe(&recorder));
+    found.shown.trace = {recorder.order(), recorder.captured()};
+    found.shown.parameters = found.run.parameters;
+    return found;
+  };
+  ObjectiveTrace trace = run(std::nullopt);
+  for (const std::uint64_t seed : cases::draw_seeds(model)) {
+    ObjectiveTrace other = run(seed);
+    trace.again.push_back(std::move(other.run));
+    trace.shown.trace.again.push_back(other.shown.trace);
+    trace.shown.again.push_back(std::move(other.shown));
   }
-  ObjectiveTrace trace;
-  trace.run = model.objective(context.inputs(), mode, objective, tensors::Probe(&recorder));
-  trace.shown.trace = {recorder.order(), recorder.captured()};
-  trace.shown.parameters = trace.run.parameters;
   return trace;
 }
 
@@ -47,14 +67,24 @@ ObjectiveSides run_objective(const SuiteContext& context, AttentionMode mode,
                              const Objective& objective) {
   ObjectiveTrace candidate = trace_objective(context, context.candidate(), mode, objective);
   const cases::Forced choices = cases::selections_of(candidate.shown.trace);
-  return {std::move(candidate),
-          trace_objective(context, context.baseline(), mode, objective, choices),
-          trace_objective(context, context.truth(), mode, objective, choices)};
+  ObjectiveSides sides{std::move(candidate),
+                       trace_objective(context, context.baseline(), mode, objective, choices),
+                       trace_objective(context, context.truth(), mode, objective, choices)};
+  if (objective.kl) {
+    UndecidedSigns signs = undecided_signs(context, mode, objective, sides.baseline, sides.truth);
+    sides.signs = signs.products;
+    sides.undecided_signs = signs.undecided;
+    sides.baseline.shown.slack = std::move(signs.slack);
+  }
+  return sides;
 }
 
-void judge_value(const SuiteContext& context, const std::string& name, const at::Tensor& candidate,
-                 const at::Tensor& baseline, const at::Tensor& truth, judge::CaseRecord& record,
-                 std::optional<double> magnitude) {
+void judge_value(const SuiteContext& context, const std::string& name,
+                 at::Tensor cases::ObjectiveRun::*value, const ObjectiveValues& values,
+                 judge::CaseRecord& record, std::optional<double> magnitude) {
+  const at::Tensor& candidate = values.candidate.*value;
+  const at::Tensor& baseline = values.baseline.run.*value;
+  const at::Tensor& truth = values.truth.run.*value;
   if (!truth.defined() && !candidate.defined()) {
     return;
   }
@@ -69,14 +99,19 @@ void judge_value(const SuiteContext& context, const std::string& name, const at:
   // One number is one sample of rounding, however many were added up.
   claim.samples = std::min(context.distinct_tokens(), truth.numel());
   claim.magnitude = magnitude;
+  claim.conditioned = context.options().embedded;
   const judge::Tensor honest = cases::judged(baseline);
+  std::vector<judge::Tensor> further;
+  for (const cases::ObjectiveRun& run : values.baseline.again) {
+    further.push_back(cases::judged(run.*value));
+  }
   record.comparisons.push_back(
-      judge::compare(claim, cases::judged(candidate), &honest, cases::judged(truth)));
+      judge::compare(claim, cases::judged(candidate), &honest, cases::judged(truth), further));
 }
 
-void judge_kl(const SuiteContext& context, const cases::ObjectiveRun& candidate,
-              const cases::ObjectiveRun& baseline, const cases::ObjectiveRun& truth,
+void judge_kl(const SuiteContext& context, const ObjectiveValues& values,
               judge::CaseRecord& record) {
+  const cases::ObjectiveRun& truth = values.truth.run;
   std::optional<double> by_layer;
   std::optional<double> reduced;
   const bool few = judge::widening(context.distinct_tokens()) > 1;
@@ -87,26 +122,33 @@ void judge_kl(const SuiteContext& context, const cases::ObjectiveRun& candidate,
     const double share = sum > 0 ? truth.kl_loss.item<double>() / sum : 0.0;
     reduced = share * static_cast<double>(truth.kl_layer_sums.numel()) * *by_layer;
   }
-  judge_value(context, "kl_layer_sums", candidate.kl_layer_sums, baseline.kl_layer_sums,
-              truth.kl_layer_sums, record, by_layer);
-  judge_value(context, "kl_loss", candidate.kl_loss, baseline.kl_loss, truth.kl_loss, record,
-              reduced);
+  judge_value(context, "kl_layer_sums", &cases::ObjectiveRun::kl_layer_sums, values, record,
+              by_layer);
+  judge_value(context, "kl_loss", &cases::ObjectiveRun::kl_loss, values, record, reduced);
 }
 
 void judge_objective(const SuiteContext& context, const ObjectiveSides& sides,
                      judge::CaseRecord& record) {
   const cases::ObjectiveRun& c = sides.candidate.run;
-  const cases::ObjectiveRun& b = sides.baseline.run;
+  const ObjectiveValues values{c, sides.baseline, sides.truth};
   const cases::ObjectiveRun& t = sides.truth.run;
   if (t.kl_loss.defined()) {
     cases::judge_trace(
         context, {sides.candidate.shown.trace, sides.baseline.shown.trace, sides.truth.shown.trace},
         {"*.kl_target"}, record);
   }
-  judge_kl(context, c, b, t, record);
-  judge_value(context, "balance_loss", c.balance_loss, b.balance_loss, t.balance_loss, record);
-  judge_value(context, "lm_loss", c.lm_loss, b.lm_loss, t.lm_loss, record);
-  judge_value(context, "loss", c.loss, b.loss, t.loss, record);
+  judge_kl(context, values, record);
+  if (sides.signs > 0) {
+    record.conditions.push_back(
+        {.name = "signs of index products are decided",
+         .exercised = true,
+         .required = false,
+         .detail = fmt::format("{} of {} are too close to ReLU's kink for this dtype",
+                               sides.undecided_signs, sides.signs)});
+  }
+  judge_value(context, "balance_loss", &cases::ObjectiveRun::balance_loss, values, record);
+  judge_value(context, "lm_loss", &cases::ObjectiveRun::lm_loss, values, record);
+  judge_value(context, "loss", &cases::ObjectiveRun::loss, values, record);
   record.comparisons.push_back(
       cases::claim_holds("kl_rows", c.kl_rows == t.kl_rows, "rows that count"));
   record.comparisons.push_back(cases::claim_holds(

@@ -7,13 +7,15 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace sparity::suites::training {
 
 /// One side's evaluation of an objective, with every choice and every KL target it made.
 struct ObjectiveTrace {
   cases::ObjectiveRun run;
-  cases::BackwardTrace shown;  // the trace, and the gradients of the parameters
+  cases::BackwardTrace shown;                   // the trace, and the gradients of the parameters
+  std::vector<cases::ObjectiveRun> again = {};  // of an honest side: with other roundings
 };
 
 ObjectiveTrace trace_objective(const cases::SuiteContext& context, const cases::BoundModel& model,
@@ -25,20 +27,29 @@ struct ObjectiveSides {
   ObjectiveTrace candidate;
   ObjectiveTrace baseline;
   ObjectiveTrace truth;
+  /// Index products that the KL loss differentiates, and those whose sign this dtype cannot tell.
+  std::int64_t signs = 0;
+  std::int64_t undecided_signs = 0;
 };
 ObjectiveSides run_objective(const cases::SuiteContext& context, core::AttentionMode mode,
                              const core::Objective& objective);
 
+/// A candidate's evaluation, which may be a sum of several, beside what judges it.
+struct ObjectiveValues {
+  const cases::ObjectiveRun& candidate;
+  const ObjectiveTrace& baseline;
+  const ObjectiveTrace& truth;
+};
+
 /// Judges a value [] or [L] of an objective; nothing where the truth has none and the candidate
 /// neither. `magnitude` is the size of what was summed, where it may cancel.
 void judge_value(const cases::SuiteContext& context, const std::string& name,
-                 const at::Tensor& candidate, const at::Tensor& baseline, const at::Tensor& truth,
+                 at::Tensor cases::ObjectiveRun::*value, const ObjectiveValues& values,
                  judge::CaseRecord& record, std::optional<double> magnitude = std::nullopt);
 
 /// Judges the KL loss and its sums by layer. Of few tokens the size of what was summed counts: a
 /// row's terms p·ln p and p·ln q are up to ln T each, and cancel.
-void judge_kl(const cases::SuiteContext& context, const cases::ObjectiveRun& candidate,
-              const cases::ObjectiveRun& baseline, const cases::ObjectiveRun& truth,
+void judge_kl(const cases::SuiteContext& context, const ObjectiveValues& values,
               judge::CaseRecord& record);
 
 /// Judges the losses and their parts, the KL targets, and the gradient of every parameter.

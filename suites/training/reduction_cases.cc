@@ -44,7 +44,7 @@ ObjectiveSides judge_options(const SuiteContext& context, const KlOptions& optio
                              judge::CaseRecord& record) {
   ObjectiveSides sides = run_objective(context, AttentionMode::kSparse,
                                        {.lm = false, .kl = options, .num_items = kItems});
-  judge_kl(context, sides.candidate.run, sides.baseline.run, sides.truth.run, record);
+  judge_kl(context, {sides.candidate.run, sides.baseline, sides.truth}, record);
   const auto value = [](const ObjectiveTrace& side) { return side.run.kl_loss.item<double>(); };
   record.kl_readings.push_back({std::string(core::word_of(options.reduction)),
                                 std::string(core::word_of(options.target)),
