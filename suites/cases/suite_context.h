@@ -20,9 +20,9 @@ struct SuiteOptions {
   core::Recipe recipe = core::Recipe::kOfficial;
   std::uint64_t seed = 1;
   std::string config_name;  // "tiny", or the checkpoint folder's name
-  bool embedded =
-      true;           // an embedded config must exercise what it claims; a user's only reports it
-  std::string rerun;  // the command line that repeats this suite, without --filter
+  bool embedded = true;     // an embedded config on seeded inputs must exercise what it claims; a
+                            // user's model or inputs only report it
+  std::string rerun;        // the command line that repeats this suite, without --filter
 };
 
 /// Everything that the cases of one process share: a checkpoint, inputs, and both sides bound to
