@@ -22,6 +22,8 @@ class ComparedDumps {
   const Dump& candidate() const { return set_.candidate; }
   const Dump& truth() const { return set_.truth; }
   const std::optional<Dump>& baseline() const { return set_.baseline; }
+  /// False for a baseline whose origin is only trusted.
+  bool baseline_known() const { return set_.baseline_known; }
   core::Dtype dtype() const { return set_.dtype; }
   const std::optional<core::ModelConfig>& config() const { return set_.config; }
   const std::vector<judge::Condition>& conditions() const { return set_.conditions; }
