@@ -73,7 +73,7 @@ judge::Comparison judge_stacked(const ComparedDumps& dumps, const std::string& g
   if (dumps.baseline()) {
     baseline = stacked(names, [&](const std::string& name) { return dumps.baseline_tensor(name); });
   }
-  judge::TensorClaim claim = dumps.claim(group, candidate);
+  judge::TensorClaim claim = dumps.claim(group, candidate, truth);
   claim.both_axes = dumps.truth().at(names.front()).shape.size() == 2;
   return judged(dumps, claim, candidate, baseline ? &*baseline : nullptr, truth);
 }
@@ -82,8 +82,8 @@ judge::Comparison judge_stacked(const ComparedDumps& dumps, const std::string& g
 
 judge::Comparison judge_tensor(const ComparedDumps& dumps, const std::string& name) {
   const judge::Tensor& candidate = dumps.candidate().at(name);
-  return judged(dumps, dumps.claim(name, candidate), candidate, dumps.baseline_tensor(name),
-                dumps.truth().at(name));
+  return judged(dumps, dumps.claim(name, candidate, dumps.truth().at(name)), candidate,
+                dumps.baseline_tensor(name), dumps.truth().at(name));
 }
 
 std::vector<judge::Comparison> judge_parameter_gradients(const ComparedDumps& dumps) {

@@ -167,5 +167,45 @@ TEST_F(Compare, ExpertsGradientsAreJudgedTogether) {
   EXPECT_THAT(wrong.out, HasSubstr(".mlp.experts.up_proj.weight"));
 }
 
+/// What the suites allow for sums that cancel, a dump's comparison must allow too.
+TEST_F(Compare, GradientsOfTheKlLossPassWithEveryNameThatTheReferenceShows) {
+  for (const std::string loss : {"kl", "lm+kl"}) {
+    const std::string line = "--grads --trace '*' --loss " + loss;
+    const std::string follow = line + " --impl reference --force " + quoted(made("own")) +
+                               " --force-names '*topk_indices' --dtype ";
+    run("own", line);
+    run("its_truth", follow + "float64");
+    run("its_baseline", follow + "float32");
+    const std::string files = "compare " + quoted(made("own")) + " --truth " +
+                              quoted(made("its_truth")) + " --baseline " +
+                              quoted(made("its_baseline"));
+    const Finished done = run_sparity(files + golden_inputs() + golden_model() + " --json");
+    EXPECT_EQ(done.exit_code, 0) << loss << done.err;
+    EXPECT_THAT(done.out, HasSubstr("trace.grad.layers.0.self_attn.indexer.scores"));
+    // A gradient that the fused pass shows is judged like any other.
+    edit(made("own"), own_.path() / "wrong.safetensors", [](DumpEdit& dump) {
+      dump.values<float>("trace.grad.layers.0.self_attn.indexer.scores")[0] += 1.0F;
+    });
+    const Finished wrong =
+        run_sparity("compare " + quoted(own_.path() / "wrong.safetensors") + " --truth " +
+                    quoted(made("its_truth")) + " --baseline " + quoted(made("its_baseline")) +
+                    golden_inputs() + golden_model());
+    EXPECT_EQ(wrong.exit_code, 1) << wrong.out;
+  }
+}
+
+TEST_F(Compare, AGradientOfTheScoresThatIsForcedIsRefused) {
+  run("shown", "--grads --loss kl --trace 'grad.*'");
+  edit(made("shown"), own_.path() / "forced.safetensors", [](DumpEdit& dump) {
+    dump.values<float>("trace.grad.layers.0.self_attn.indexer.scores")[0] += 1.0F;
+  });
+  const Finished done =
+      run_sparity("run --grads --loss kl" + golden_model() + golden_inputs() + " --out " +
+                  quoted(own_.path() / "out.safetensors") + " --force " +
+                  quoted(own_.path() / "forced.safetensors") + " --force-names '*indexer.scores'");
+  EXPECT_EQ(done.exit_code, 5) << done.out << done.err;
+  EXPECT_THAT(done.err, HasSubstr("indexer.scores"));
+}
+
 }  // namespace
 }  // namespace sparity::selftest
