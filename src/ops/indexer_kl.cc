@@ -120,7 +120,7 @@ struct UnformedScores : torch::autograd::Function<UnformedScores> {
 /// Shows a probe the gradient of the scores, and refuses another in its place.
 at::Tensor shown_scores(const IndexOperands& index, const Pass& pass, const tensors::Probe& probe) {
   if (!pass.scores.defined()) {
-    return {};
+    return at::empty({0}, index.weights.options());  // autograd takes no undefined input
   }
   const at::Tensor scores = UnformedScores::apply(index.q, index.k, index.weights, pass.scores);
   const auto sent = std::make_shared<at::Tensor>();
@@ -142,8 +142,9 @@ at::Tensor shown_scores(const IndexOperands& index, const Pass& pass, const tens
 struct IndexerKlSum : torch::autograd::Function<IndexerKlSum> {
   static variable_list forward(AutogradContext* context, const at::Tensor& q, const at::Tensor&,
                                const at::Tensor&, const at::Tensor& scores, const Pass& pass) {
-    context->save_for_backward({pass.q, pass.k, pass.weights, pass.scores});
-    context->saved_data["shown"] = scores.defined();
+    const bool shown = pass.scores.defined();
+    context->save_for_backward({pass.q, pass.k, pass.weights, shown ? pass.scores : scores});
+    context->saved_data["shown"] = shown;
     context->saved_data["activation"] = static_cast<std::int64_t>(q.scalar_type());
     context->mark_non_differentiable({pass.rows});
     return {pass.rows.sum(at::kDouble).to(pass.rows.scalar_type()), pass.rows};
