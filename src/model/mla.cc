@@ -64,8 +64,9 @@ ops::IndexerKl teach(const ops::IndexOperands& index, const ops::KlTeacher& teac
       target = probe("kl_target", ops::kl_target(teacher, context.mask, options));
     }
   }
-  return core::profiled(
-      "KL loss", [&] { return ops::indexer_kl(index, teacher, context.mask, options, target); });
+  return core::profiled("KL loss", [&] {
+    return ops::indexer_kl(index, teacher, context.mask, options, target, probe);
+  });
 }
 
 at::Tensor latent_norm(const at::Tensor& x, const at::Tensor& gain) {

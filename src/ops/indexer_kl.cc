@@ -1,5 +1,6 @@
 #include "src/ops/indexer_kl.h"
 
+#include "src/core/error.h"
 #include "src/ops/kl_rows.h"
 #include "src/ops/kl_scores.h"
 #include "src/ops/kl_teacher.h"
@@ -12,6 +13,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 namespace sparity::ops {
@@ -43,19 +45,33 @@ struct Pass {
   at::Tensor q;        // [B, S, Hi, Di]
   at::Tensor k;        // [B, T, Di]
   at::Tensor weights;  // [B, S, Hi]
+  at::Tensor scores;   // [B, S, T]; undefined unless somebody wants to see it
 };
 
+/// The tile's gradients of scores, to their keys.
+void note_scores(const KlTile& tile, const at::Tensor& gradient, const at::Tensor& scores) {
+  if (tile.scores_gathered) {
+    tile.of(scores).scatter_add_(1, tile.keys, gradient);
+  } else {
+    tile.of(scores).narrow(1, 0, gradient.size(1)).copy_(gradient);
+  }
+}
+
 Pass run(const IndexOperands& index, const KlTeacher& teacher, const KeyMask& mask,
-         const core::KlOptions& options, const at::Tensor& target, bool with_gradients) {
+         const core::KlOptions& options, const at::Tensor& target, bool with_gradients,
+         bool with_scores) {
   const KlLayer layer(teacher, mask, options);
   const KlScores scores(index);
   const std::int64_t tiles = layer.tiling.tiles();
   const at::TensorOptions wide = index.weights.options();
-  Pass pass{at::zeros({index.q.size(0), index.q.size(1)}, wide), {}, {}, {}};
+  Pass pass{at::zeros({index.q.size(0), index.q.size(1)}, wide), {}, {}, {}, {}};
   if (with_gradients) {
     pass.q = at::empty(index.q.sizes(), wide);
     pass.k = at::empty(index.k.sizes(), wide);
     pass.weights = at::empty(index.weights.sizes(), wide);
+  }
+  if (with_scores) {
+    pass.scores = at::zeros({index.q.size(0), index.q.size(1), index.k.size(1)}, wide);
   }
   for (std::int64_t b = 0; b < index.q.size(0); ++b) {
     const std::int64_t used = std::min(kLanes, tiles);
@@ -71,6 +87,9 @@ Pass run(const IndexOperands& index, const KlTeacher& teacher, const KeyMask& ma
             target.defined() ? tile.on_target_columns(target) : layer.targets.target(tile);
         const KlColumns columns{scores.scores(tile), tile.on_score_columns(p)};
         kl_of_rows(layer.rule, columns, with_gradients, tile.of(pass.rows));
+        if (with_scores) {
+          note_scores(tile, columns.scores, pass.scores);
+        }
         if (with_gradients) {
           scores.backward(tile, columns.scores, {pass.q, pass.weights, sum});
         }
@@ -87,11 +106,45 @@ Pass run(const IndexOperands& index, const KlTeacher& teacher, const KeyMask& ma
   return pass;
 }
 
+/// Zeros in the place of the index scores, which nobody formed: what arrives here goes no further.
+struct UnformedScores : torch::autograd::Function<UnformedScores> {
+  static at::Tensor forward(AutogradContext*, const at::Tensor&, const at::Tensor&,
+                            const at::Tensor& weights, const at::Tensor& gradient) {
+    return at::zeros(gradient.sizes(), weights.options());
+  }
+  static variable_list backward(AutogradContext*, const variable_list&) {
+    return {at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
+
+/// Shows a probe the gradient of the scores, and refuses another in its place.
+at::Tensor shown_scores(const IndexOperands& index, const Pass& pass, const tensors::Probe& probe) {
+  if (!pass.scores.defined()) {
+    return at::empty({0}, index.weights.options());  // autograd takes no undefined input
+  }
+  const at::Tensor scores = UnformedScores::apply(index.q, index.k, index.weights, pass.scores);
+  const auto sent = std::make_shared<at::Tensor>();
+  scores.register_hook([sent](const at::Tensor& gradient) {
+    *sent = gradient;
+    return gradient;
+  });
+  probe.sum_gradient("scores", {scores});
+  scores.register_hook([sent](const at::Tensor& gradient) {
+    SPARITY_CHECK_INPUT(gradient.is_same(*sent) || gradient.equal(*sent),
+                        "forced 'grad.….indexer.scores': expected the run's own values, since the "
+                        "pass of the KL loss has no place for others; found others");
+    return gradient;
+  });
+  return scores;
+}
+
 /// Inputs: q, k and weights, which take the gradients that `pass` already holds.
 struct IndexerKlSum : torch::autograd::Function<IndexerKlSum> {
   static variable_list forward(AutogradContext* context, const at::Tensor& q, const at::Tensor&,
-                               const at::Tensor&, const Pass& pass) {
-    context->save_for_backward({pass.q, pass.k, pass.weights});
+                               const at::Tensor&, const at::Tensor& scores, const Pass& pass) {
+    const bool shown = pass.scores.defined();
+    context->save_for_backward({pass.q, pass.k, pass.weights, shown ? pass.scores : scores});
+    context->saved_data["shown"] = shown;
     context->saved_data["activation"] = static_cast<std::int64_t>(q.scalar_type());
     context->mark_non_differentiable({pass.rows});
     return {pass.rows.sum(at::kDouble).to(pass.rows.scalar_type()), pass.rows};
@@ -101,7 +154,9 @@ struct IndexerKlSum : torch::autograd::Function<IndexerKlSum> {
     const variable_list saved = context->get_saved_variables();
     const auto activation = static_cast<at::ScalarType>(context->saved_data["activation"].toInt());
     return {saved[0].mul(arrived[0]).to(activation), saved[1].mul(arrived[0]).to(activation),
-            saved[2].mul(arrived[0]), at::Tensor()};
+            saved[2].mul(arrived[0]),
+            context->saved_data["shown"].toBool() ? saved[3].mul(arrived[0]) : at::Tensor(),
+            at::Tensor()};
   }
 };
 
@@ -136,7 +191,8 @@ at::Tensor kl_target(const KlTeacher& teacher, const KeyMask& mask,
 }
 
 IndexerKl indexer_kl(const IndexOperands& index, const KlTeacher& teacher, const KeyMask& mask,
-                     const core::KlOptions& options, const at::Tensor& target) {
+                     const core::KlOptions& options, const at::Tensor& target,
+                     const tensors::Probe& probe) {
   const bool with_gradients =
       at::GradMode::is_enabled() &&
       (index.q.requires_grad() || index.k.requires_grad() || index.weights.requires_grad());
@@ -144,12 +200,13 @@ IndexerKl indexer_kl(const IndexOperands& index, const KlTeacher& teacher, const
   {
     const at::NoGradGuard no_gradients;
     pass = run({index.q.detach(), index.k.detach(), index.weights.detach()}, teacher, mask, options,
-               target, with_gradients);
+               target, with_gradients, with_gradients && probe.wants_gradient("scores"));
   }
   if (!with_gradients) {
     return {pass.rows.sum(at::kDouble).to(pass.rows.scalar_type()), pass.rows};
   }
-  const variable_list result = IndexerKlSum::apply(index.q, index.k, index.weights, pass);
+  const variable_list result =
+      IndexerKlSum::apply(index.q, index.k, index.weights, shown_scores(index, pass, probe), pass);
   return {result[0], result[1]};
 }
 

@@ -36,8 +36,10 @@ at::Tensor kl_target(const KlTeacher& teacher, const KeyMask& mask, const core::
 /// tiles of 256. Gradients from g = dKL_t/dI (KlScores::backward); those of keys are added up in
 /// eight lanes of fixed tiles, so that no bit depends on the number of threads. `target` [B, S, T],
 /// where defined, is used in place of the teacher's. All in f32(A); gradients are rounded to A
-/// once.
+/// once. A probe that wants the gradient of `scores` sees it as [B, S, T], which nothing else
+/// forms; one that replaces it is refused (exit code 5), since the gradients are already made.
 IndexerKl indexer_kl(const IndexOperands& index, const KlTeacher& teacher, const KeyMask& mask,
-                     const core::KlOptions& options, const at::Tensor& target = {});
+                     const core::KlOptions& options, const at::Tensor& target = {},
+                     const tensors::Probe& probe = {});
 
 }  // namespace sparity::ops

@@ -57,6 +57,10 @@ class Probe {
     return sink_ == nullptr ? value : sink_->visit_tile(pass_, join(name), rows, row0, value);
   }
   bool wants(std::string_view name) const { return sink_ != nullptr && sink_->wants(join(name)); }
+  /// Somebody wants the gradient of `name`.
+  bool wants_gradient(std::string_view name) const {
+    return sink_ != nullptr && sink_->wants("grad." + join(name));
+  }
 
   /// The probe of a part: its names are prefixed by "part.".
   Probe scope(std::string_view part) const {

@@ -2,18 +2,15 @@
 
 #include "src/tensors/recorder.h"
 #include "suites/cases/case.h"
-#include "suites/judge/error_stats.h"
+#include "suites/cases/magnitudes.h"
 #include "suites/judge/gates.h"
 #include "suites/judge/gradient_group.h"
 #include "suites/judge/name_sets.h"
 
-#include <ATen/ops/norm.h>
-#include <ATen/ops/softmax.h>
 #include <ATen/ops/stack.h>
 
 #include <algorithm>
 #include <iterator>
-#include <limits>
 #include <optional>
 #include <ranges>
 #include <span>
@@ -27,40 +24,11 @@ std::int64_t reduction_length(const SuiteContext& context) {
   return 2 * context.config().num_hidden_layers * context.reduction_length();
 }
 
-const at::Tensor* shown(const BackwardTrace& side, const std::string& name) {
-  const auto found = side.trace.tensors.find(name);
-  return found == side.trace.tensors.end() ? nullptr : &found->second;
-}
-
-/// kl_cancellation of a layer's KL loss. Not set where the truth shows no such loss.
-std::optional<double> cancellation(const std::string& layer, const BackwardTrace& truth) {
-  const std::string indexer = layer + ".self_attn.indexer.";
-  const at::Tensor* target = shown(truth, indexer + "kl_target");
-  const at::Tensor* scores = shown(truth, indexer + "scores");
-  const at::Tensor* gradient = shown(truth, tensors::gradient_name(indexer + "scores"));
-  return target == nullptr || scores == nullptr || gradient == nullptr
-             ? std::nullopt
-             : kl_cancellation(*scores, *target, *gradient);
-}
-
-/// The size of what was summed up to the gradient `of_truth`, where that may cancel: of an
-/// indexer's, the terms q and p of its loss; of others, the gradient that arrives at their layer,
-/// beside which sums over tokens or heads may be small. Not set outside of layers.
-std::optional<double> summed_size(const std::string& name, const BackwardTrace& truth,
-                                  const at::Tensor& of_truth) {
-  const std::size_t layer = name.find("layers.");
-  if (layer == std::string::npos) {
-    return std::nullopt;
-  }
-  const std::size_t end = name.find('.', layer + std::string_view("layers.").size());
-  const std::string layer_name = name.substr(layer, end - layer);
-  if (name.find(".indexer.") != std::string::npos) {
-    if (const auto factor = cancellation(layer_name, truth)) {
-      return *factor * judge::rms(judged(of_truth).values);
-    }
-  }
-  const at::Tensor* arriving = shown(truth, tensors::gradient_name(layer_name));
-  return arriving == nullptr ? std::nullopt : std::optional(judge::rms(judged(*arriving).values));
+Shown shown_by(const BackwardTrace& side) {
+  return [&side](const std::string& name) {
+    const auto found = side.trace.tensors.find(name);
+    return found == side.trace.tensors.end() ? at::Tensor() : found->second;
+  };
 }
 
 /// One gradient of all sides: baseline and further honest runs together, in that order.
@@ -187,18 +155,6 @@ at::Tensor stacked(const BackwardTrace& side, const ParameterGroup& group) {
 
 }  // namespace
 
-std::optional<double> kl_cancellation(const at::Tensor& scores, const at::Tensor& target,
-                                      const at::Tensor& score_gradient) {
-  const at::Tensor absent = score_gradient.eq(0.0);
-  const at::Tensor q = scores.masked_fill(absent, -std::numeric_limits<double>::infinity())
-                           .softmax(-1)
-                           .masked_fill(absent, 0.0);
-  const at::Tensor p = target.masked_fill(absent, 0.0);
-  const double difference = q.sub(p).norm().item<double>();
-  return difference > 0 ? std::optional(q.norm().add(p.norm()).item<double>() / difference)
-                        : std::nullopt;
-}
-
 BackwardTrace trace_backward(const BoundModel& model, const BackwardPlan& plan) {
   const auto run = [&](std::optional<std::uint64_t> dither) -> BackwardTrace {
     tensors::Recorder recorder({"*"});
@@ -228,7 +184,7 @@ void judge_intermediate_gradients(const SuiteContext& context, const BackwardSid
     if (candidate.contains(name)) {
       const at::Tensor& truth = sides.truth.trace.tensors.at(name);
       record.comparisons.push_back(judge_gradient(
-          context, name, false, summed_size(name, sides.truth, truth),
+          context, name, false, summed_size(name, shown_by(sides.truth), truth),
           {candidate.at(name),
            of_honest(sides.baseline,
                      [&](const BackwardTrace& run) { return run.trace.tensors.at(name); }),
@@ -245,7 +201,7 @@ void judge_parameter_gradients(const SuiteContext& context, const BackwardSides&
       const at::Tensor truth = stacked(sides.truth, group);
       record.comparisons.push_back(judge_gradient(
           context, tensors::gradient_name(group.name), group.matrix,
-          summed_size(group.name, sides.truth, truth),
+          summed_size(group.name, shown_by(sides.truth), truth),
           {stacked(sides.candidate, group),
            of_honest(sides.baseline, [&](const BackwardTrace& run) { return stacked(run, group); }),
            truth, slack_of(sides.baseline, group)}));

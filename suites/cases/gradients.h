@@ -8,7 +8,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,12 +33,6 @@ struct BackwardTrace {
 };
 
 BackwardTrace trace_backward(const BoundModel& model, const BackwardPlan& plan);
-
-/// How much larger the terms of a KL loss's gradient are than the gradient, q − p over the keys
-/// that it sums over: (‖q‖ + ‖p‖) / ‖q − p‖ with q the softmax of `scores` over the keys where
-/// `score_gradient` is not zero, and p the `target` there. All [B, S, T]. Not set where q is p.
-std::optional<double> kl_cancellation(const at::Tensor& scores, const at::Tensor& target,
-                                      const at::Tensor& score_gradient);
 
 /// The three sides of a judged backward pass.
 struct BackwardSides {

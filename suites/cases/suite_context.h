@@ -20,10 +20,10 @@ struct SuiteOptions {
   core::Recipe recipe = core::Recipe::kOfficial;
   std::uint64_t seed = 1;
   std::string config_name;  // "tiny", or the checkpoint folder's name
-  bool embedded =
-      true;  // an embedded config must exercise what it claims; a user's only reports it
-  bool own_model = true;  // the weights are a config's and not from a checkpoint folder
-  std::string rerun;      // the command line that repeats this suite, without --filter
+  bool embedded = true;     // an embedded config on seeded inputs must exercise what it claims; a
+                            // user's model or inputs only report it
+  bool own_model = true;    // the weights are a config's and not from a checkpoint folder
+  std::string rerun;        // the command line that repeats this suite, without --filter
 };
 
 /// Everything that the cases of one process share: a checkpoint, inputs, and both sides bound to

@@ -1,8 +1,8 @@
 #include "suites/cases/trace.h"
 
-#include "reference/model/indexer.h"
 #include "src/tensors/recorder.h"
 #include "suites/cases/case.h"
+#include "suites/cases/magnitudes.h"
 #include "suites/judge/error_stats.h"
 #include "suites/judge/grouped_selection.h"
 #include "suites/judge/name_sets.h"
@@ -22,7 +22,6 @@ namespace sparity::cases {
 namespace {
 
 constexpr std::string_view kChoice = ".topk_indices";
-constexpr std::string_view kScores = ".scores";
 
 bool is_choice(const std::string& name) { return name.ends_with(kChoice); }
 
@@ -129,22 +128,18 @@ bool judge_experts(const SuiteContext& context, const TraceSides& sides, const s
   return flip_free;
 }
 
-/// Σ_h |w_h| · <|q_h|, |k|>, which the scores of few tokens may be small beside. Not set where
-/// there are tokens enough, or the trace lacks the operands.
+/// ρ of `score_terms`, for real tokens. Not set where there are tokens enough.
 std::optional<double> magnitude_of_scores(const SuiteContext& context, const Trace& truth,
                                           const std::string& name) {
-  const std::string prefix = name.substr(0, name.size() - kScores.size());
-  if (!name.ends_with(kScores) || judge::widening(context.distinct_tokens()) == 1 ||
-      !truth.tensors.contains(prefix + ".weights")) {
+  if (judge::widening(context.distinct_tokens()) == 1) {
     return std::nullopt;
   }
-  const auto size = [&](const char* operand) {
-    return truth.tensors.at(prefix + operand).to(at::kDouble).abs();
-  };
-  const at::Tensor& scores = truth.tensors.at(name);
-  const at::Tensor terms =
-      reference::model::index_scores(size(".q"), size(".k"), size(".weights"), scores.isfinite());
-  return judge::rms(judged_rows(context, terms).values);
+  const at::Tensor terms = score_terms(name, [&](const std::string& other) {
+    const auto found = truth.tensors.find(other);
+    return found == truth.tensors.end() ? at::Tensor() : found->second;
+  });
+  return terms.defined() ? std::optional(judge::rms(judged_rows(context, terms).values))
+                         : std::nullopt;
 }
 
 }  // namespace

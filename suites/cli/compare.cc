@@ -133,7 +133,7 @@ void add_compare(CLI::App& app, Action& action) {
       ->type_name("FILE");
   command
       .add_option("--model", options->model,
-                  "The checkpoint: its router biases let routing be judged")
+                  "The checkpoint: without its router biases no choice of experts is judged")
       ->check(not_empty())
       ->type_name("DIR");
   command
@@ -142,6 +142,9 @@ void add_compare(CLI::App& app, Action& action) {
           [options](const std::string& word) { options->dtype = core::dtype_from_string(word); },
           "The candidate's activation dtype, where its metadata do not say")
       ->check(CLI::IsMember({"float32", "bfloat16", "float64"}));
+  command.add_flag("--trust-baseline", options->trust_baseline,
+                   "Take a truth and a baseline that don't say that the reference made them, by "
+                   "itself, at their word; the report says so");
   command.add_flag("--partial", options->partial,
                    "Names that only the truth has are listed instead of failing");
   command.add_option("--out", options->out, "Also write a report into this folder")

@@ -16,6 +16,7 @@ struct CompareOptions {
   std::string model;     // the checkpoint, for the routers' biases; empty: routing is not judged
   std::optional<core::Dtype> dtype;  // the candidate's activation dtype, where its metadata
                                      // don't say
+  bool trust_baseline = false;       // truth and baseline whose origin is not recorded are taken
   bool partial = false;              // names that only the truth has are listed, not failed
   std::string out;                   // folder for a report; empty: console only
   bool json = false;
@@ -24,7 +25,7 @@ struct CompareOptions {
 /// Judges a dump by the gates: names both ways, every tensor, every discrete choice (ties at rank k
 /// in any order). Where the candidate chose other keys or experts than the truth ran with, what
 /// comes after can't be judged: the record says so and is inconclusive unless something before
-/// failed.
+/// failed. So is a pass with a choice that the truth followed and that could not be judged.
 judge::CaseRecord compare_dumps(const CompareOptions& options);
 
 }  // namespace sparity::cli

@@ -2,12 +2,18 @@
 
 #include "src/core/error.h"
 #include "src/core/safetensors.h"
+#include "suites/cases/case.h"
+#include "suites/cases/magnitudes.h"
+#include "suites/judge/error_stats.h"
 #include "suites/judge/tolerances.h"
 
+#include <ATen/ops/empty.h>
+#include <ATen/ops/masked_select.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <limits>
+#include <set>
 #include <string_view>
 
 namespace sparity::cli {
@@ -20,6 +26,13 @@ constexpr std::string_view kChoice = ".topk_indices";
 /// "trace.layers.3.mlp.gate.topk_indices" → "layers.3.mlp.gate".
 std::string module_of(const std::string& choice) {
   return choice.substr(kTrace.size(), choice.size() - kTrace.size() - kChoice.size());
+}
+
+/// In float64, which every floating tensor of a dump is widened to.
+at::Tensor as_tensor(const judge::Tensor& tensor) {
+  at::Tensor values = at::empty(tensor.shape, at::kDouble);
+  std::ranges::copy(tensor.values, values.mutable_data_ptr<double>());
+  return values;
 }
 
 }  // namespace
@@ -43,8 +56,8 @@ std::int64_t ComparedDumps::reduction_length(judge::Direction direction) const {
          judge::layer_reduction_length(*config(), truth().at("logits").shape[1]);
 }
 
-judge::TensorClaim ComparedDumps::claim(const std::string& name,
-                                        const judge::Tensor& tensor) const {
+judge::TensorClaim ComparedDumps::claim(const std::string& name, const judge::Tensor& tensor,
+                                        const judge::Tensor& of_truth) const {
   judge::TensorClaim claim;
   claim.tensor = name;
   claim.computed_in = dtype();
@@ -53,12 +66,35 @@ judge::TensorClaim ComparedDumps::claim(const std::string& name,
   claim.both_axes = is_gradient(name) && tensor.shape.size() == 2;
   claim.reduction_length = reduction_length(claim.direction);
   claim.samples = samples();
+  if (claim.samples && (is_gradient(name) || tensor.shape.empty())) {
+    // A few cells are as few samples, however many tokens were added up.
+    claim.samples = std::min(*claim.samples, judge::element_count(of_truth.shape));
+  }
+  claim.magnitude = magnitude(name, of_truth);
   return claim;
 }
 
+std::optional<double> ComparedDumps::magnitude(const std::string& name,
+                                               const judge::Tensor& of_truth) const {
+  const cases::Shown shown = [this](const std::string& other) {
+    const std::string stored = std::string(kTrace) + other;
+    return truth().contains(stored) ? as_tensor(truth().at(stored)) : at::Tensor();
+  };
+  if (is_gradient(name)) {
+    return cases::summed_size(name, shown, as_tensor(of_truth));
+  }
+  if (!name.ends_with(".indexer.scores") || judge::widening(samples()) == 1) {
+    return std::nullopt;
+  }
+  const at::Tensor terms = cases::score_terms(name.substr(kTrace.size()), shown);
+  return terms.defined() ? std::optional(judge::rms(cases::judged(terms).values)) : std::nullopt;
+}
+
 std::optional<std::int64_t> ComparedDumps::samples() const {
-  if (!rows_.empty()) {
-    return std::ranges::count(rows_, true);
+  if (set_.inputs) {
+    const at::Tensor ids = set_.inputs->input_ids.masked_select(set_.inputs->token_mask);
+    const std::int64_t* first = ids.const_data_ptr<std::int64_t>();
+    return std::ssize(std::set<std::int64_t>(first, first + ids.numel()));
   }
   if (!truth().contains("logits") || truth().at("logits").shape.size() != 3) {
     return std::nullopt;
@@ -126,9 +162,8 @@ void ComparedDumps::blank_padding() {
       if (name.starts_with("grad.")) {
         continue;  // a parameter has no rows of tokens
       }
-      const double filler = is_choice(name)                     ? -1
-                            : name.ends_with(".indexer.scores") ? kMinusInfinity
-                                                                : 0;
+      const bool masked = name.ends_with(".indexer.scores") && !is_gradient(name);
+      const double filler = is_choice(name) ? -1 : masked ? kMinusInfinity : 0;
       fill_padding(tensor, rows_, filler);
     }
   };

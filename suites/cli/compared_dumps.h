@@ -22,6 +22,8 @@ class ComparedDumps {
   const Dump& candidate() const { return set_.candidate; }
   const Dump& truth() const { return set_.truth; }
   const std::optional<Dump>& baseline() const { return set_.baseline; }
+  /// False for a baseline whose origin is only trusted.
+  bool baseline_known() const { return set_.baseline_known; }
   core::Dtype dtype() const { return set_.dtype; }
   const std::optional<core::ModelConfig>& config() const { return set_.config; }
   const std::vector<judge::Condition>& conditions() const { return set_.conditions; }
@@ -30,11 +32,14 @@ class ComparedDumps {
   /// more for the way back; 1 without --model.
   std::int64_t reduction_length(judge::Direction direction = judge::Direction::kForward) const;
 
-  /// Tokens of the run, as far as the dump tells: how many samples of rounding it holds at most.
+  /// How many samples of rounding the run holds, at most: with --inputs the different ids of its
+  /// tokens, as in the suites; else its rows, as far as the dump tells.
   std::optional<std::int64_t> samples() const;
 
-  /// What is claimed of the candidate's `tensor`.
-  judge::TensorClaim claim(const std::string& name, const judge::Tensor& tensor) const;
+  /// What is claimed of the candidate's `tensor`, with the size of what was summed up to it, as
+  /// the suites know it, where the truth shows that. `of_truth` has the candidate's shape.
+  judge::TensorClaim claim(const std::string& name, const judge::Tensor& tensor,
+                           const judge::Tensor& of_truth) const;
 
   /// Null without a baseline. Throws (exit code 5) when it lacks the tensor or has another shape
   /// than the truth.
@@ -52,6 +57,7 @@ class ComparedDumps {
   judge::Tensor choice_scores(const Dump& dump, const std::string& choice) const;
 
  private:
+  std::optional<double> magnitude(const std::string& name, const judge::Tensor& of_truth) const;
   std::vector<double> router_bias(const std::string& choice) const;
   void blank_padding();
 

@@ -54,6 +54,17 @@ judge::Tensor read_tensor(const core::SafetensorsFile& file, const std::string& 
 
 }  // namespace
 
+std::optional<std::string> recorded(const Dump& dump, const std::string& key) {
+  const auto found = dump.metadata.find(key);
+  return found == dump.metadata.end() ? std::nullopt : std::optional(found->second);
+}
+
+void refuse_metadata(const Dump& dump, std::string_view key, const std::string& expected,
+                     const std::string& found) {
+  SPARITY_FAIL_INPUT(
+      fmt::format("{}: metadata '{}': expected {}, found {}", dump.path, key, expected, found));
+}
+
 Dump read_dump(const std::string& path) {
   const core::SafetensorsFile file(path);
   Dump dump{path, {}, file.metadata(), {}};

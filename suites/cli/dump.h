@@ -5,7 +5,10 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 namespace sparity::cli {
@@ -20,6 +23,13 @@ struct Dump {
   const judge::Tensor& at(const std::string& name) const { return tensors.at(name); }
   bool contains(const std::string& name) const { return tensors.contains(name); }
 };
+
+/// What the metadata say under `key`.
+std::optional<std::string> recorded(const Dump& dump, const std::string& key);
+
+/// Throws (exit code 5): file, key, expected and found.
+[[noreturn]] void refuse_metadata(const Dump& dump, std::string_view key,
+                                  const std::string& expected, const std::string& found);
 
 /// Reads every tensor. Throws (exit code 5) for a name that no dump may have.
 Dump read_dump(const std::string& path);

@@ -4,6 +4,7 @@
 #include "src/core/forward_options.h"
 #include "src/core/strict_json.h"
 #include "src/tensors/input_file.h"
+#include "suites/cli/dump_origin.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -24,17 +25,6 @@ struct Statement {
   std::string source;
   std::string value;
 };
-
-[[noreturn]] void refuse(const Dump& dump, std::string_view key, const std::string& expected,
-                         const std::string& found) {
-  SPARITY_FAIL_INPUT(
-      fmt::format("{}: metadata '{}': expected {}, found {}", dump.path, key, expected, found));
-}
-
-std::optional<std::string> recorded(const Dump& dump, const std::string& key) {
-  const auto found = dump.metadata.find(key);
-  return found == dump.metadata.end() ? std::nullopt : std::optional(found->second);
-}
 
 /// Truth first: what contradicts it is the other's fault.
 std::vector<const Dump*> dumps_of(const DumpSet& set) {
@@ -69,7 +59,7 @@ std::optional<core::Dtype> recorded_dtype(const Dump& dump) {
   }
   const auto dtype = core::dtype_from_string(*word);
   if (!dtype || !core::is_floating(*dtype) || *dtype == core::Dtype::kF16) {
-    refuse(dump, "dtype", "float32, bfloat16 or float64", core::quote(*word));
+    refuse_metadata(dump, "dtype", "float32, bfloat16 or float64", core::quote(*word));
   }
   return dtype;
 }
@@ -89,16 +79,17 @@ core::Dtype inferred_dtype(const Dump& dump, std::string& why) {
       return dtype;
     }
   }
-  refuse(dump, "dtype", "float32, bfloat16 or float64",
-         "none, and tensors in F32 may be of a float32 or of a bfloat16 run; say which by --dtype");
+  refuse_metadata(
+      dump, "dtype", "float32, bfloat16 or float64",
+      "none, and tensors in F32 may be of a float32 or of a bfloat16 run; say which by --dtype");
 }
 
 core::Dtype candidate_dtype(const Dump& candidate, const std::optional<core::Dtype>& flag,
                             std::vector<judge::Condition>& conditions) {
   const std::optional<core::Dtype> known = recorded_dtype(candidate);
   if (known && flag && *known != *flag) {
-    refuse(candidate, "dtype", fmt::format("{} (--dtype)", core::to_string(*flag)),
-           std::string(core::to_string(*known)));
+    refuse_metadata(candidate, "dtype", fmt::format("{} (--dtype)", core::to_string(*flag)),
+                    std::string(core::to_string(*known)));
   }
   std::string why = "--dtype says so";
   const core::Dtype dtype = known ? *known : flag ? *flag : inferred_dtype(candidate, why);
@@ -115,11 +106,8 @@ void check_roles(const DumpSet& set) {
   const auto check = [](const Dump& dump, core::Dtype expected, std::string_view whose) {
     const std::optional<core::Dtype> dtype = recorded_dtype(dump);
     if (dtype && *dtype != expected) {
-      refuse(dump, "dtype", fmt::format("{}{}", core::to_string(expected), whose),
-             std::string(core::to_string(*dtype)));
-    }
-    if (recorded(dump, "impl") == "src") {
-      refuse(dump, "impl", "reference", "src, which is what is to be judged");
+      refuse_metadata(dump, "dtype", fmt::format("{}{}", core::to_string(expected), whose),
+                      std::string(core::to_string(*dtype)));
     }
   };
   check(set.truth, core::Dtype::kF64, "");
@@ -246,6 +234,7 @@ DumpSet read_dumps(const CompareOptions& options) {
   }
   set.dtype = candidate_dtype(set.candidate, options.dtype, set.conditions);
   check_roles(set);
+  check_origin(options, set);
   if (!options.inputs.empty()) {
     set.inputs = set.config ? tensors::read_inputs(options.inputs, *set.config)
                             : tensors::read_input_file(options.inputs);

@@ -20,6 +20,7 @@ struct DumpSet {
   std::optional<core::ModelConfig> config;  // of --model
   std::optional<tensors::Inputs> inputs;    // of --inputs
   core::Dtype dtype = core::Dtype::kF32;    // the candidate's activation dtype
+  bool baseline_known = true;               // the reference made it, or there is none
   /// What the files' metadata confirm, and what they leave open.
   std::vector<judge::Condition> conditions;
 };
@@ -31,7 +32,7 @@ struct DumpSet {
 /// - `dtype`: the truth's is float64, the baseline's and --dtype are the candidate's. A candidate
 ///   that does not record it is taken at --dtype's word, else by its tensors' type: F64 and BF16
 ///   decide, F32 leaves it open and is refused;
-/// - `impl`: truth and baseline are not made by `src`, which is what they are to judge;
+/// - `impl` and what was forced: as `check_origin`;
 /// - `config_hash`, `inputs_hash`, `attention`: equal wherever they are recorded, --model and
 ///   --inputs included; `recipe`: of candidate and baseline, in bfloat16, where it matters;
 /// - tensors: choices are integers, all else floating: F64 of float64 runs, else F32 or 16 bits;

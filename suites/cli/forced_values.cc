@@ -1,6 +1,7 @@
 #include "suites/cli/forced_values.h"
 
 #include "src/core/error.h"
+#include "src/core/file_io.h"
 #include "src/core/safetensors.h"
 #include "src/tensors/at_dtype.h"
 #include "suites/cli/dump.h"
@@ -8,9 +9,11 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <fnmatch.h>
+#include <iterator>
 #include <optional>
 #include <span>
 #include <vector>
@@ -74,13 +77,14 @@ void check_choice(const std::string& path, const std::string& name, const at::Te
 
 }  // namespace
 
-void force_from_file(const ForcedFile& forced, const core::ModelConfig& config,
-                     const tensors::Inputs& inputs, tensors::Recorder& recorder) {
+std::vector<std::string> force_from_file(const ForcedFile& forced, const core::ModelConfig& config,
+                                         const tensors::Inputs& inputs,
+                                         tensors::Recorder& recorder) {
+  std::vector<std::string> names;
   if (forced.path.empty()) {
-    return;
+    return names;
   }
   const core::SafetensorsFile file(forced.path);
-  std::size_t count = 0;
   for (const auto& [name, entry] : file.tensors()) {
     if (fnmatch(forced.names.c_str(), name.c_str(), 0) != 0) {
       continue;
@@ -96,10 +100,32 @@ void force_from_file(const ForcedFile& forced, const core::ModelConfig& config,
       check_choice(forced.path, name, value, range_of(name, config, inputs), inputs);
     }
     recorder.force(name.substr(kTracePrefix.size()), value);
-    ++count;
+    names.push_back(name);
   }
-  SPARITY_CHECK_INPUT(count > 0, fmt::format("{}: no tensor that --force-names '{}' matches",
-                                             forced.path, forced.names));
+  SPARITY_CHECK_INPUT(!names.empty(), fmt::format("{}: no tensor that --force-names '{}' matches",
+                                                  forced.path, forced.names));
+  return names;
+}
+
+std::map<std::string, std::string> forced_metadata(const ForcedFile& forced,
+                                                   const std::vector<std::string>& names) {
+  std::vector<std::string> values;
+  std::ranges::remove_copy_if(names, std::back_inserter(values), is_choice);
+  const std::size_t choices = names.size() - values.size();
+  std::string listed = fmt::format(
+      "{}", fmt::join(values.begin(),
+                      values.begin() +
+                          static_cast<std::ptrdiff_t>(std::min(values.size(), kListedForces)),
+                      ","));
+  if (values.size() > kListedForces) {
+    listed += fmt::format(" and {} more", values.size() - kListedForces);
+  }
+  std::map<std::string, std::string> metadata = {{"forced_choices", std::to_string(choices)},
+                                                 {"forced_values", listed}};
+  if (!names.empty()) {
+    metadata["forced_sha256"] = core::sha256_of_file(forced.path);
+  }
+  return metadata;
 }
 
 void check_all_used(const ForcedFile& forced, const tensors::Recorder& recorder) {

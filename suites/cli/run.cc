@@ -259,7 +259,8 @@ core::ExitCode run(const RunOptions& options) {
   warn(inputs.warnings);
 
   tensors::Recorder recorder(options.trace);
-  force_from_file(options.force, checkpoint.config, inputs, recorder);
+  const std::vector<std::string> forced =
+      force_from_file(options.force, checkpoint.config, inputs, recorder);
   const Computed computed = compute_forced(options, model, inputs, recorder);
   check_all_used(options.force, recorder);
   for (const std::string& glob : recorder.unmatched_globs()) {
@@ -268,6 +269,7 @@ core::ExitCode run(const RunOptions& options) {
 
   std::map<std::string, std::string> metadata =
       metadata_of(options, checkpoint.config, inputs, adapters, recorder);
+  metadata.merge(forced_metadata(options.force, forced));
   nlohmann::json summary = computed.seconds;
   for (const auto& [name, loss] : losses_of(computed.run)) {
     summary[name] = loss.item().toDouble();

@@ -49,6 +49,52 @@ void classify_all(std::span<TracePoint> trace, core::Dtype dtype,
   }
 }
 
+namespace {
+
+/// The points that an error of `tensor` may come from: that of its layer and the one before, or the
+/// last, after the layers.
+std::span<const TracePoint> sources(std::span<const TracePoint> trace, const std::string& tensor) {
+  for (std::size_t i = 0; i < trace.size(); ++i) {
+    if (tensor == trace[i].tensor || tensor.starts_with(trace[i].tensor + ".")) {
+      return i == 0 ? trace.first(1) : trace.subspan(i - 1, 2);
+    }
+  }
+  return tensor == "norm" || tensor == "logits" ? trace.last(1) : trace.first(0);
+}
+
+}  // namespace
+
+std::int64_t waive_accumulated(std::span<Comparison> free_run, std::span<const TracePoint> trace,
+                               std::optional<std::int64_t> samples) {
+  const auto wrong = [](const TracePoint& point) {
+    return point.divergence == DivergenceClass::kBug ||
+           point.divergence == DivergenceClass::kUnexplained;
+  };
+  if (trace.empty() || std::ranges::any_of(trace, wrong)) {
+    return 0;
+  }
+  const double factor = kAccumulatedFactor * widening(samples);
+  std::int64_t waived = 0;
+  for (Comparison& comparison : free_run) {
+    const auto explains = [&](const TracePoint& point) {
+      return point.divergence == DivergenceClass::kAccumulated &&
+             comparison.relative_l2 <= factor * point.predicted_error;
+    };
+    if (std::ranges::none_of(sources(trace, comparison.tensor), explains)) {
+      continue;
+    }
+    for (Gate& gate : comparison.gates) {
+      if (gate.name == "G1" && gate.blocking && !gate.ok) {
+        gate.blocking = false;
+        gate.note +=
+            "; ACCUMULATED: every layer is right by itself, and the error is what they add up to";
+        ++waived;
+      }
+    }
+  }
+  return waived;
+}
+
 std::string first_divergence(std::span<const TracePoint> trace) {
   const auto found = std::ranges::find(trace, DivergenceClass::kBug, &TracePoint::divergence);
   return found == trace.end() ? std::string() : found->tensor;

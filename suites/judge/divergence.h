@@ -32,6 +32,14 @@ DivergenceClass classify(const TracePoint& point, core::Dtype dtype,
 void classify_all(std::span<TracePoint> trace, core::Dtype dtype,
                   std::optional<std::int64_t> samples = std::nullopt);
 
+/// Waives G1 of comparisons of a free run, which then reports and no longer blocks, where the error
+/// is put down to accumulation: no point of `trace` is kBug or kUnexplained; the tensor is a
+/// kAccumulated point's, lies within its layer or the next, or after the last; and its relative
+/// error is at most 2·w·that point's predicted one. The gate's note says so. Other gates stay.
+/// Returns how many were waived.
+std::int64_t waive_accumulated(std::span<Comparison> free_run, std::span<const TracePoint> trace,
+                               std::optional<std::int64_t> samples = std::nullopt);
+
 /// The earliest tensor in execution order that failed locally (kBug); empty when none did. Forward,
 /// loss, backward and optimizer are traces of their own.
 std::string first_divergence(std::span<const TracePoint> trace);

@@ -3,9 +3,13 @@
 #include "src/tensors/recorder.h"
 #include "suites/cases/skips.h"
 #include "suites/cases/trace.h"
+#include "suites/judge/divergence.h"
 #include "suites/model/exercised.h"
 #include "suites/model/layer_chart.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <utility>
 
 namespace sparity::suites {
@@ -16,6 +20,22 @@ using cases::SuiteContext;
 using cases::Trace;
 using core::AttentionMode;
 
+/// A free run whose comparisons failed is walked through layer by layer: honest errors that grew
+/// are no failure (verification b.4), and the record says what they are put down to.
+void explain(const SuiteContext& context, judge::CaseRecord& record) {
+  if (std::ranges::all_of(record.comparisons, &judge::Comparison::passed)) {
+    return;
+  }
+  judge::CaseRecord local;  // judged by the case `divergence`; here its headrooms decide
+  record.trace = layer_chart(context, local);
+  const std::int64_t waived =
+      judge::waive_accumulated(record.comparisons, record.trace, context.distinct_tokens());
+  record.conditions.push_back({"the free run stays within the plain tolerance", waived == 0, false,
+                               fmt::format("ACCUMULATED: {} tensors are above it by what the "
+                                           "layers' own errors add up to",
+                                           waived)});
+}
+
 /// Both sides under the truth's selections: every traced tensor down to the logits.
 void forced_selections(const SuiteContext& context, judge::CaseRecord& record) {
   const tensors::Inputs& inputs = context.inputs();
@@ -24,6 +44,7 @@ void forced_selections(const SuiteContext& context, judge::CaseRecord& record) {
   const Trace baseline = cases::trace_forward(context, context.baseline(), inputs, selections);
   const Trace candidate = cases::trace_forward(context, context.candidate(), inputs, selections);
   cases::judge_trace(context, {candidate, baseline, truth}, {"*"}, record);
+  explain(context, record);
 }
 
 /// The candidate chooses for itself; truth and baseline follow its choices, so that every tensor is
@@ -36,6 +57,7 @@ void free_run(const SuiteContext& context, judge::CaseRecord& record) {
   const Trace baseline = cases::trace_forward(context, context.baseline(), inputs, selections);
   cases::judge_selections(context, {candidate, baseline, truth}, {"*"}, record);
   cases::judge_trace(context, {candidate, baseline, truth}, {"*"}, record);
+  explain(context, record);
 }
 
 /// Every visible key in the support.

@@ -145,7 +145,7 @@ cases::SuiteContext make_context(const Options& options) {
       .seed = options.source.seed,
       .config_name = options.source.name(),
       .embedded = options.source.embedded() && options.source.config == "tiny" &&
-                  options.calibration.lengths.empty(),
+                  options.source.inputs.empty() && options.calibration.lengths.empty(),
       .own_model = options.source.model.empty(),
       .rerun = fmt::format("sparity-suites --suite {} --dtype {} --recipe {} {}{}", options.suite,
                            core::to_string(options.dtype), core::to_string(options.recipe),

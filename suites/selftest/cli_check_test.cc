@@ -2,6 +2,7 @@
 
 #include "reports/assessment.h"
 #include "reports/report_json.h"
+#include "src/core/safetensors.h"
 #include "suites/judge/journal.h"
 #include "suites/selftest/program.h"
 #include "suites/selftest/scratch_folder.h"
@@ -10,13 +11,17 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <numeric>
 #include <signal.h>
+#include <span>
 #include <string>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
+#include <vector>
 
 namespace sparity::selftest {
 namespace {
@@ -131,6 +136,28 @@ TEST(Check, WhoStopsItIsToldThatNothingIsDecided) {
         << run.id.suite << ": " << run.message;
   }
   EXPECT_EQ(run_sparity(arguments + " --resume").exit_code, 0);
+}
+
+TEST(Check, InputsOfTheUsersOwnOweNothing) {
+  const ScratchFolder folder;
+  const fs::path in = folder.path() / "in.safetensors";
+  std::vector<std::int64_t> ids(2 * 24);
+  std::iota(ids.begin(), ids.end(), 1);  // rows of one length
+  core::write_safetensors(
+      in, {{"input_ids", core::Dtype::kI64, {2, 24}, std::as_bytes(std::span(ids))}});
+  const Finished done = run_sparity(
+      "check model masking attention --dtype float32 --config tiny "
+      "--inputs '" +
+      in.string() + "'" + out_flag(folder));
+  EXPECT_EQ(done.exit_code, 0) << done.out << done.err;
+  std::size_t not_exercised = 0;
+  for (const judge::CaseRecord& record : report_in(folder).cases) {
+    for (const judge::Condition& condition : record.conditions) {
+      not_exercised += condition.exercised ? 0 : 1;
+      EXPECT_TRUE(condition.exercised || !condition.required) << condition.name;
+    }
+  }
+  EXPECT_GT(not_exercised, 0U);
 }
 
 TEST(Check, ModelAndConfigExcludeEachOther) {

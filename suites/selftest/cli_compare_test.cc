@@ -2,9 +2,9 @@
 // values, never a verdict.
 
 #include "src/core/safetensors.h"
+#include "suites/selftest/compare_fixture.h"
 #include "suites/selftest/dump_edit.h"
 #include "suites/selftest/program.h"
-#include "suites/selftest/scratch_folder.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -21,69 +21,6 @@ namespace {
 namespace fs = std::filesystem;
 using core::Dtype;
 using testing::HasSubstr;
-
-/// A candidate in float32 with a truth and a baseline that follow its choices, made once.
-class Compare : public testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    made_ = new ScratchFolder();
-    run("candidate", "--grads --trace '*'");
-    const std::string follow = "--grads --impl reference --trace '*' --force " +
-                               quoted(made("candidate")) + " --force-names '*topk_indices' ";
-    run("truth", follow + "--dtype float64");
-    run("baseline", follow + "--dtype float32");
-  }
-  static void TearDownTestSuite() {
-    delete made_;
-    made_ = nullptr;
-  }
-
-  static fs::path made(const std::string& name) { return made_->path() / (name + ".safetensors"); }
-
-  static void run(const std::string& name, const std::string& more) {
-    ASSERT_EQ(run_sparity("run --model " + quoted(kGolden) + " --inputs " +
-                          quoted(kGolden / "inputs.safetensors") + " --out " + quoted(made(name)) +
-                          " " + more)
-                  .exit_code,
-              0);
-  }
-
-  /// One of the three files is tampered with.
-  Finished compare(const std::string& role, const std::function<void(DumpEdit&)>& change,
-                   const std::string& more = "") const {
-    edit(made(role), own_.path() / (role + ".safetensors"), change);
-    const auto file = [&](const std::string& name) {
-      return quoted(name == role ? own_.path() / (name + ".safetensors") : made(name));
-    };
-    return run_sparity("compare " + file("candidate") + " --truth " + file("truth") +
-                       " --baseline " + file("baseline") + " --inputs " +
-                       quoted(kGolden / "inputs.safetensors") + " --model " + quoted(kGolden) +
-                       " " + more);
-  }
-
-  void expect_refused(const std::string& role, const std::function<void(DumpEdit&)>& change,
-                      const std::vector<std::string>& words, const std::string& more = "") const {
-    const Finished done = compare(role, change, more);
-    EXPECT_EQ(done.exit_code, 5) << done.out << done.err;
-    EXPECT_THAT(done.err, HasSubstr(role + ".safetensors"));
-    for (const std::string& word : words) {
-      EXPECT_THAT(done.err, HasSubstr(word));
-    }
-  }
-
-  ScratchFolder own_;
-
- private:
-  static ScratchFolder* made_;
-};
-
-ScratchFolder* Compare::made_ = nullptr;
-
-std::function<void(DumpEdit&)> says(const std::string& key, const std::string& value) {
-  return [=](DumpEdit& dump) { dump.metadata[key] = value; };
-}
-
-void untouched(DumpEdit&) {}
 
 /// Noise that bfloat16 would excuse and float32 does not.
 void make_noisy(DumpEdit& dump) {
@@ -228,6 +165,46 @@ TEST_F(Compare, ExpertsGradientsAreJudgedTogether) {
   });
   EXPECT_EQ(wrong.exit_code, 1) << wrong.out << wrong.err;
   EXPECT_THAT(wrong.out, HasSubstr(".mlp.experts.up_proj.weight"));
+}
+
+/// What the suites allow for sums that cancel, a dump's comparison must allow too.
+TEST_F(Compare, GradientsOfTheKlLossPassWithEveryNameThatTheReferenceShows) {
+  for (const std::string loss : {"kl", "lm+kl"}) {
+    const std::string line = "--grads --trace '*' --loss " + loss;
+    const std::string follow = line + " --impl reference --force " + quoted(made("own")) +
+                               " --force-names '*topk_indices' --dtype ";
+    run("own", line);
+    run("its_truth", follow + "float64");
+    run("its_baseline", follow + "float32");
+    const std::string files = "compare " + quoted(made("own")) + " --truth " +
+                              quoted(made("its_truth")) + " --baseline " +
+                              quoted(made("its_baseline"));
+    const Finished done = run_sparity(files + golden_inputs() + golden_model() + " --json");
+    EXPECT_EQ(done.exit_code, 0) << loss << done.err;
+    EXPECT_THAT(done.out, HasSubstr("trace.grad.layers.0.self_attn.indexer.scores"));
+    // A gradient that the fused pass shows is judged like any other.
+    edit(made("own"), own_.path() / "wrong.safetensors", [](DumpEdit& dump) {
+      dump.values<float>("trace.grad.layers.0.self_attn.indexer.scores")[0] += 1.0F;
+    });
+    const Finished wrong =
+        run_sparity("compare " + quoted(own_.path() / "wrong.safetensors") + " --truth " +
+                    quoted(made("its_truth")) + " --baseline " + quoted(made("its_baseline")) +
+                    golden_inputs() + golden_model());
+    EXPECT_EQ(wrong.exit_code, 1) << wrong.out;
+  }
+}
+
+TEST_F(Compare, AGradientOfTheScoresThatIsForcedIsRefused) {
+  run("shown", "--grads --loss kl --trace 'grad.*'");
+  edit(made("shown"), own_.path() / "forced.safetensors", [](DumpEdit& dump) {
+    dump.values<float>("trace.grad.layers.0.self_attn.indexer.scores")[0] += 1.0F;
+  });
+  const Finished done =
+      run_sparity("run --grads --loss kl" + golden_model() + golden_inputs() + " --out " +
+                  quoted(own_.path() / "out.safetensors") + " --force " +
+                  quoted(own_.path() / "forced.safetensors") + " --force-names '*indexer.scores'");
+  EXPECT_EQ(done.exit_code, 5) << done.out << done.err;
+  EXPECT_THAT(done.err, HasSubstr("indexer.scores"));
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // What bounds of gradients are made of.
 
-#include "suites/cases/gradients.h"
+#include "suites/cases/magnitudes.h"
 
 #include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
