@@ -70,6 +70,7 @@ void judge_resumption(const SuiteContext& context, const TrainOptions& options,
     unbroken.step(unequal_batches(context, step));
   }
   train::Trainer broken = resumed(context, unbroken);
+  compare_standings(Standing::of(broken), Standing::of(unbroken), record);
   for (int step = kBefore; step < kBefore + kAfter; ++step) {
     const train::StepReport expected = unbroken.step(unequal_batches(context, step));
     const train::StepReport found = broken.step(unequal_batches(context, step));

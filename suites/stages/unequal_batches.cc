@@ -26,10 +26,14 @@ tensors::Inputs row_of(const tensors::Inputs& inputs, std::int64_t row, std::int
 MicroBatches unequal_batches(const cases::SuiteContext& context, std::int64_t number) {
   const std::uint64_t seed =
       1000 * (context.options().seed + 1) + 2 * static_cast<std::uint64_t>(number);
-  const tensors::Inputs two = tensors::seeded_inputs(context.config(), seed, 40);
-  MicroBatches batch = {row_of(two, 0, 40), row_of(two, 1, 33),
-                        tensors::seeded_inputs(context.config(), seed + 1, 17)};
+  constexpr std::int64_t kLong = 60;
+  constexpr std::int64_t kTokens = 28;
+  const tensors::Inputs two = tensors::seeded_inputs(context.config(), seed, kLong);
+  MicroBatches batch = {row_of(two, 0, 40), row_of(two, 1, kLong),
+                        tensors::seeded_inputs(context.config(), seed + 1, 9)};
   batch[0].labels.narrow(1, 0, 12).fill_(tensors::kIgnoredLabel);
+  batch[1].labels.narrow(1, kTokens, kLong - kTokens).fill_(tensors::kIgnoredLabel);
+  batch[1].token_mask.narrow(1, kTokens, kLong - kTokens).fill_(false);
   return batch;
 }
 

@@ -30,6 +30,15 @@ at::Tensor scalar_of(const std::optional<double>& loss, at::ScalarType type) {
   return loss ? at::scalar_tensor(*loss, at::kDouble).to(type) : at::Tensor();
 }
 
+/// A long one, one that is padded, and three short ones, which have few keys and little KL loss.
+stages::MicroBatches batches_of(const SuiteContext& context) {
+  stages::MicroBatches batches = stages::unequal_batches(context, 0);
+  for (const std::int64_t number : {1, 2}) {
+    batches.push_back(stages::unequal_batches(context, number).back());
+  }
+  return batches;
+}
+
 /// The stage's losses over unequal batches are those that a step of the reference finds over them.
 void judge_validation(const SuiteContext& context, const stages::StageRule& rule,
                       core::KlReduction reduction, judge::CaseRecord& record) {
@@ -40,7 +49,7 @@ void judge_validation(const SuiteContext& context, const stages::StageRule& rule
   options.kl.reduction = reduction;
   train::settle(options);
   const train::Trainer trainer = stages::trainer_of(context, options);
-  const stages::MicroBatches batches = stages::unequal_batches(context, 0);
+  const stages::MicroBatches batches = batches_of(context);
   const stages::Preview preview = stages::preview_of(context, trainer, batches);
   const train::LossReport found = trainer.validate(batches);
   const stages::Standing from = stages::Standing::of(trainer);
