@@ -238,7 +238,8 @@ void judge_tensors(const SuiteContext& context, const Sides& sides, const std::s
       }
     }
     if (member == &Step::moved) {
-      claim.magnitude = size_of_starts(context, sides.from, group);
+      claim.magnitude =
+          std::max(claim.magnitude.value_or(0.0), size_of_starts(context, sides.from, group));
     }
     const judge::Tensor honest = cases::judged(stacked(sides.baseline.*member, group));
     record.comparisons.push_back(judge::compare(claim, cases::judged(stacked(candidate, group)),
@@ -263,8 +264,8 @@ struct Drawn {
   Preview preview;
 };
 
-/// In float32 batches are drawn until no index score lies within rounding of its ReLU's kink; about
-/// every second one has some. In bfloat16 all have, and every side's gradients carry their share.
+/// In float32 batches are drawn until no index score lies within rounding of its ReLU's kink; every
+/// third one has some. In bfloat16 all have, and every side's gradients carry their share.
 Drawn batch_clear_of_kinks(const SuiteContext& context, const train::Trainer& trainer,
                            std::int64_t number) {
   constexpr int kMostDraws = 40;
