@@ -1,6 +1,6 @@
 #include "suites/stages/step_parity.h"
 
-#include "src/core/error.h"
+#include "src/tensors/at_dtype.h"
 #include "suites/judge/error_stats.h"
 #include "suites/judge/gates.h"
 #include "suites/judge/gradient_group.h"
@@ -163,13 +163,14 @@ void judge_numbers(const SuiteContext& context, const Sides& sides, judge::CaseR
   if (!judge_names(names_of(sides.candidate.numbers), names_of(sides.truth.numbers), record)) {
     return;
   }
+  const at::ScalarType wide = tensors::at_least_f32(context.activation());
   for (const auto& [name, truth] : sides.truth.numbers) {
     const auto as_tensor = [&, key = name](const Step& step, at::ScalarType type) {
       return cases::judged(at::scalar_tensor(step.numbers.at(key), at::kDouble).to(type));
     };
-    const judge::Tensor honest = as_tensor(sides.baseline, at::kFloat);
+    const judge::Tensor honest = as_tensor(sides.baseline, wide);
     record.comparisons.push_back(judge::compare(claim_of(context, sides, name, 1),
-                                                as_tensor(sides.candidate, at::kFloat), &honest,
+                                                as_tensor(sides.candidate, wide), &honest,
                                                 as_tensor(sides.truth, at::kDouble)));
   }
 }
@@ -263,16 +264,16 @@ struct Drawn {
 /// third one has some. In bfloat16 all have, and every side's gradients carry their share.
 Drawn batch_clear_of_kinks(const SuiteContext& context, const train::Trainer& trainer,
                            std::int64_t number) {
-  constexpr int kMostDraws = 40;
+  constexpr int kMostDraws = 40;  // two in three would do; the last is judged as it is
   const core::Dtype dtype = context.options().dtype;
   const double rounding = judge::a_priori_error(dtype, context.reduction_length());
   for (int draw = 0;; ++draw) {
     Drawn drawn{unequal_batches(context, number + kMostSteps * draw), {}};
     drawn.preview = preview_of(context, trainer, drawn.batch);
-    if (dtype == core::Dtype::kBF16 || drawn.preview.nearest_kink > rounding) {
+    if (dtype == core::Dtype::kBF16 || drawn.preview.nearest_kink > rounding ||
+        draw == kMostDraws) {
       return drawn;
     }
-    SPARITY_CHECK(draw < kMostDraws, "no batch is clear of the kinks of the index scores");
   }
 }
 

@@ -1,5 +1,6 @@
 #include "suites/training/run_cases.h"
 
+#include "src/tensors/at_dtype.h"
 #include "src/train/token_data.h"
 #include "suites/cases/skips.h"
 #include "suites/stages/stage_run.h"
@@ -25,7 +26,7 @@ using cases::SuiteContext;
 
 namespace reference = sparity::reference::train;
 
-/// A loss as a tensor of float32 or, of the truth, float64; undefined where there is none.
+/// A loss as a tensor; undefined where there is none.
 at::Tensor scalar_of(const std::optional<double>& loss, at::ScalarType type) {
   return loss ? at::scalar_tensor(*loss, at::kDouble).to(type) : at::Tensor();
 }
@@ -59,10 +60,11 @@ void judge_validation(const SuiteContext& context, const stages::StageRule& rule
   };
   const reference::StepResult baseline = step_of(context.activation());
   const reference::StepResult truth = step_of(at::kDouble);
+  const at::ScalarType wide = tensors::at_least_f32(context.activation());
   const auto judge = [&](const char* name, const std::optional<double>& candidate,
                          const std::optional<double>& honest,
                          const std::optional<double>& expected) {
-    judge_value(context, name, scalar_of(candidate, at::kFloat), scalar_of(honest, at::kFloat),
+    judge_value(context, name, scalar_of(candidate, wide), scalar_of(honest, wide),
                 scalar_of(expected, at::kDouble), record);
   };
   judge("validation.kl_loss", found.kl, baseline.kl, truth.kl);
