@@ -112,7 +112,8 @@ Losses reference_losses(const SuiteContext& context, at::ScalarType compute,
   return losses;
 }
 
-/// As a tensor of losses, which are float32; a micro-batch's mean is divided once more in float64.
+/// As a tensor of losses, which are float32 or, in a float64 run, float64; a micro-batch's mean is
+/// divided once more in float64.
 judge::Tensor as_tensor(std::vector<double> values, core::Dtype dtype) {
   for (double& value : values) {
     value = judge::rounded(value, dtype);
@@ -139,15 +140,16 @@ void judge_curve(const SuiteContext& context, const Curve& of, const Losses& can
                            judge::layer_reduction_length(context.config(), kRowTokens);
   claim.samples = 1;
   claim.magnitude = of.magnitude;
-  const judge::Tensor honest = as_tensor(baseline.*of.member, core::Dtype::kF32);
+  const bool in_f64 = context.options().dtype == core::Dtype::kF64;
+  const core::Dtype wide = in_f64 ? core::Dtype::kF64 : core::Dtype::kF32;
+  const judge::Tensor honest = as_tensor(baseline.*of.member, wide);
   const judge::Tensor expected = as_tensor(truth.*of.member, core::Dtype::kF64);
   const auto judged = [&](double factor) {
     std::vector<double> values = candidate.*of.member;
     for (double& value : values) {
       value *= factor;
     }
-    return judge::compare(claim, as_tensor(std::move(values), core::Dtype::kF32), &honest,
-                          expected);
+    return judge::compare(claim, as_tensor(std::move(values), wide), &honest, expected);
   };
   record.comparisons.push_back(judged(1.0));
   record.comparisons.push_back(cases::claim_holds(of.name + ".times_1.3", !judged(1.3).passed(),
