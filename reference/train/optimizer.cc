@@ -58,6 +58,19 @@ void AdamW::step(const NamedTensors& gradients, double learning_rate) {
   }
 }
 
+void AdamW::restore(std::map<std::string, AdamWState> states) {
+  SPARITY_CHECK(states.size() == states_.size(), "optimizer states of other parameters");
+  for (auto& [name, state] : states) {
+    const auto own = states_.find(name);
+    SPARITY_CHECK(own != states_.end(), fmt::format("{}: the state of no parameter", name));
+    const at::ScalarType wide = own->second.master.scalar_type();
+    own->second = {.master = state.master.to(wide),
+                   .m = state.m.to(wide),
+                   .v = state.v.to(wide),
+                   .step = state.step};
+  }
+}
+
 NamedTensors AdamW::parameters() const {
   NamedTensors parameters;
   for (const auto& [name, state] : states_) {

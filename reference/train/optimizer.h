@@ -42,6 +42,9 @@ class AdamW {
   /// code 6).
   void step(const NamedTensors& gradients, double learning_rate);
 
+  /// Goes on from other states, of the same names. Throws (exit code 6) for others.
+  void restore(std::map<std::string, AdamWState> states);
+
   /// In the dtypes they came in.
   NamedTensors parameters() const;
   const std::map<std::string, AdamWState>& states() const { return states_; }

@@ -113,6 +113,20 @@ Training::Training(model::ReferenceModel model, TrainingPlan plan)
   }
 }
 
+void Training::restore(std::int64_t steps_taken, const std::map<std::string, AdamWState>& states) {
+  SPARITY_CHECK(states.size() == trained_.size(), "optimizer states of other parameters");
+  for (const TrainedGroup& group : plan_.groups) {
+    std::map<std::string, AdamWState> own;
+    for (const auto& [name, state] : states) {
+      if (group.parameters.contains(name)) {
+        own.emplace(name, state);
+      }
+    }
+    optimizers_.at(group.name).restore(std::move(own));
+  }
+  steps_ = steps_taken;
+}
+
 StepResult Training::step(const std::vector<tensors::Inputs>& micro_batches,
                           const std::vector<tensors::Probe>& probes) {
   SPARITY_CHECK(!micro_batches.empty(), "a training step without a micro-batch");

@@ -67,6 +67,10 @@ class Training {
   /// parameter, and for a parameter that is not the model's to train or that two groups have.
   Training(model::ReferenceModel model, TrainingPlan plan);
 
+  /// Goes on after `steps_taken` steps with these states of every trained parameter, which the
+  /// model already holds as they are rounded to its dtypes. Throws (exit code 6) for others.
+  void restore(std::int64_t steps_taken, const std::map<std::string, AdamWState>& states);
+
   /// One step over micro-batches that count as one batch, at the rate of step 0, 1, …. `probes`,
   /// where given, watch or force one micro-batch each. Over the whole step
   ///   lm      = Σ of every counted label's cross entropy / their number,

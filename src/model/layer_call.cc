@@ -1,5 +1,7 @@
 #include "src/model/layer_call.h"
 
+#include "src/core/fault.h"
+
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -141,6 +143,9 @@ LayerState run_recomputed(const LayerCall& call, const LayerState& state,
       Recomputed::apply(state.hidden, has_residual ? state.residual : state.hidden, has_residual,
                         at::TensorList(call.block.differentiable(call.context->objective)), kept);
   losses = std::exchange(kept->losses, {});
+  if (losses.load.defined() && core::planted(core::Fault::kF107LoadCountedTwice)) {
+    losses.load = losses.load.mul(2);
+  }
   LayerState next = std::exchange(kept->state, {});
   std::size_t taken = 0;
   for (at::Tensor* output : {&next.hidden, &next.residual, &losses.kl, &losses.balance}) {

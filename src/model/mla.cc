@@ -69,9 +69,19 @@ ops::IndexerKl teach(const ops::IndexOperands& index, const ops::KlTeacher& teac
   });
 }
 
-at::Tensor latent_norm(const at::Tensor& x, const at::Tensor& gain) {
+at::Tensor latent_norm(const at::Tensor& x, const at::Tensor& gain,
+                       const core::ModelConfig& config) {
   const core::ProfileScope scope("norms");
-  return ops::rms_norm(x, gain, kLatentNormEps);
+  const double eps = planted(Fault::kF130LatentNormEps) ? config.rms_norm_eps : kLatentNormEps;
+  return ops::rms_norm(x, gain, eps);
+}
+
+at::Tensor key_norm(const at::Tensor& x, const at::Tensor& gain, const at::Tensor& bias) {
+  if (planted(Fault::kF103KeyNormIsRmsNorm)) {
+    return ops::rms_norm(x, gain, kLatentNormEps).add(bias).to(x.scalar_type());
+  }
+  return ops::layer_norm(x, gain, bias,
+                         planted(Fault::kF110KeyNormEps) ? 10 * kLatentNormEps : kLatentNormEps);
 }
 
 }  // namespace
@@ -94,8 +104,7 @@ ops::IndexOperands Indexer::operands(const at::Tensor& x, const at::Tensor& q_la
   const std::int64_t dim = context.config.index_head_dim;
   const at::Tensor q =
       ops::linear(q_latent, wq_b, context.dropout).view({x.size(0), x.size(1), heads, dim});
-  const at::Tensor k = ops::layer_norm(ops::linear(x, wk, context.dropout), k_norm_weight,
-                                       k_norm_bias, kLatentNormEps);
+  const at::Tensor k = key_norm(ops::linear(x, wk, context.dropout), k_norm_weight, k_norm_bias);
   return {probe("q", ops::rotate_index_heads(q, context.table)),
           probe("k", ops::rotate_index_heads(k.unsqueeze(2), context.table).squeeze(2)),
           probe("weights", ops::index_head_weights(x, weights_proj, dim, context.dropout))};
@@ -107,14 +116,16 @@ at::Tensor Indexer::select(const ops::IndexOperands& operands, const ForwardCont
   ops::IndexOperands scored = operands;
   if (context.hadamard) {
     scored.q = ops::hadamard(operands.q);
-    scored.k = ops::hadamard(operands.k);
+    scored.k = planted(Fault::kF102HadamardOnQueriesAlone) ? operands.k.to(scored.q.scalar_type())
+                                                           : ops::hadamard(operands.k);
   }
   // One operation: scores exist tile by tile, and each tile goes into the choice at once.
   const at::Tensor chosen = core::profiled("index scores and top-k", [&] {
     return ops::select_keys(scored, context.mask, context.config.index_topk, probe);
   });
   const at::Tensor selected = probe("topk_indices", chosen);
-  return selected.is_same(chosen) ? chosen : ops::keep_visible(selected, context.mask);
+  const bool as_is = selected.is_same(chosen) || planted(Fault::kF132ForcedKeysNotMasked);
+  return as_is ? selected : ops::keep_visible(selected, context.mask);
 }
 
 Mla Mla::bind(const BoundWeights& weights, const std::string& prefix) {
@@ -133,7 +144,7 @@ Mla Mla::bind(const BoundWeights& weights, const std::string& prefix) {
 Mla::Indexed Mla::index(const at::Tensor& x, const at::Tensor& q_latent,
                         const ForwardContext& context, const tensors::Probe& probe) const {
   const bool selects = context.attention == core::AttentionMode::kSparse || probe.wants("scores") ||
-                       probe.wants("topk_indices");
+                       probe.wants("topk_indices") || planted(Fault::kF104WarmUpOverTopk);
   if (!selects && !context.objective.kl) {
     return {};
   }
@@ -146,8 +157,10 @@ Mla::Indexed Mla::index(const at::Tensor& x, const at::Tensor& q_latent,
   const bool cut_x = detach == core::KlDetach::kBoth && !planted(Fault::kF24HiddenStateNotDetached);
   const bool cut_q = detach != core::KlDetach::kNone && !planted(Fault::kF25QueryLatentNotDetached);
   Indexed indexed;
-  indexed.operands = indexer.operands(cut_x ? x.detach() : x, cut_q ? q_latent.detach() : q_latent,
-                                      context, probe);
+  const bool raw = planted(Fault::kF101IndexerReadsUnnormedLatent);
+  const at::Tensor latent = raw ? ops::linear(x, q_a_proj, context.dropout) : q_latent;
+  indexed.operands =
+      indexer.operands(cut_x ? x.detach() : x, cut_q ? latent.detach() : latent, context, probe);
   if (selects) {
     indexed.selected = Indexer::select(indexed.operands, context, probe);
   }
@@ -164,10 +177,11 @@ at::Tensor Mla::forward(const at::Tensor& x, const ForwardContext& context,
   const core::ProfileScope scope("attention projections");
 
   const at::Tensor q_latent =
-      inner("q_a_layernorm", latent_norm(ops::linear(x, q_a_proj, context.dropout), q_a_layernorm));
+      inner("q_a_layernorm",
+            latent_norm(ops::linear(x, q_a_proj, context.dropout), q_a_layernorm, config));
   const at::Tensor kv_a = ops::linear(x, kv_a_proj_with_mqa, context.dropout);
   const at::Tensor kv =
-      inner("kv_a_layernorm", latent_norm(kv_a.narrow(-1, 0, rank), kv_a_layernorm));
+      inner("kv_a_layernorm", latent_norm(kv_a.narrow(-1, 0, rank), kv_a_layernorm, config));
   const at::Tensor q_flat = ops::linear(q_latent, q_b_proj, context.dropout);
   const at::Tensor q = inner(
       "q",
@@ -197,8 +211,9 @@ at::Tensor Mla::forward(const at::Tensor& x, const ForwardContext& context,
     output = output.add(leak.sub(leak.detach()).to(output.scalar_type()));
   }
   if (context.objective.kl) {
-    const ops::KlTeacher teacher{detached(operands), attention.lse.detach(),
-                                 sparse ? indexed.selected : at::Tensor()};
+    const ops::KlTeacher teacher{
+        detached(operands), attention.lse.detach(),
+        sparse || planted(Fault::kF104WarmUpOverTopk) ? indexed.selected : at::Tensor()};
     const ops::IndexerKl kl = teach(indexed.operands, teacher, context, inner.scope("indexer"));
     losses.kl = kl.sum;
     losses.kl_rows = kl.rows;

@@ -22,10 +22,12 @@ Model::Model(const core::ModelConfig& config, const tensors::WeightStore& weight
 
 std::shared_ptr<const ForwardContext> Model::context_for(const tensors::Inputs& inputs,
                                                          const ForwardOptions& options) const {
-  return std::make_shared<ForwardContext>(
-      ForwardContext{config_, options.attention, options.hadamard, ops::KeyMask(inputs),
-                     ops::rotary_table(config_, inputs.position_ids, activation()),
-                     options.objective, options.dropout});
+  const at::Tensor positions = core::planted(core::Fault::kF131PositionsFromMask)
+                                   ? inputs.token_mask.cumsum(1).sub(1).clamp_min(0)
+                                   : inputs.position_ids;
+  return std::make_shared<ForwardContext>(ForwardContext{
+      config_, options.attention, options.hadamard, ops::KeyMask(inputs),
+      ops::rotary_table(config_, positions, activation()), options.objective, options.dropout});
 }
 
 ForwardResult Model::run(const tensors::Inputs& inputs, const ForwardOptions& options,

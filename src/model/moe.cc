@@ -1,9 +1,12 @@
 #include "src/model/moe.h"
 
+#include "src/core/fault.h"
 #include "src/core/profile_scope.h"
 #include "src/ops/balance.h"
 #include "src/ops/moe.h"
 #include "src/ops/router.h"
+
+#include <utility>
 
 namespace sparity::model {
 
@@ -25,6 +28,9 @@ Moe Moe::bind(const BoundWeights& weights, const std::string& prefix,
   };
   for (std::int64_t e = 0; e < config.n_routed_experts; ++e) {
     moe.experts.push_back(bind_mlp(weights, prefix + "experts." + std::to_string(e) + "."));
+  }
+  if (core::planted(core::Fault::kF108ExpertsSwappedAtLoad)) {
+    std::swap(moe.experts.front(), moe.experts.back());
   }
   return moe;
 }

@@ -58,6 +58,9 @@ void softmax(const at::Tensor& pairs, double scale, std::int64_t heads, const at
   W* largest = shift.mutable_data_ptr<W>();
   W* sum = lse.mutable_data_ptr<W>();
   const std::int64_t columns = pairs.size(2);
+  if (planted(Fault::kF120LogitsInActivation)) {
+    pairs.copy_(pairs.mul(scale).to(at::kBFloat16)).div_(scale);
+  }
   for_each_row<W>(pairs, [&](const ColumnSoftmax<W>& of, std::int64_t r) {
     // On the product: one rounding, not one per channel.
     of.scale_and_find_shift(static_cast<W>(scale), largest + r * columns);
@@ -78,7 +81,7 @@ void attend_tile(const Absorbed& layer, AbsorbedTile<W>& tile, AttentionResult& 
   const at::Tensor pairs = tile.pairs(0);
   tile.dot_keys(tile.q(), layer.channels, kMinusInfinity, pairs);
   const at::Tensor lse = at::empty({tile.rows(), tile.padded_heads()}, pairs.options());
-  softmax<W>(pairs, layer.operands.scale, layer.heads(), lse);
+  softmax<W>(pairs, scale_of(layer.operands), layer.heads(), lse);
   const at::Tensor latent = tile.sum_keys(pairs, layer.value_up.size(2));
   tile.of(result.output).copy_(at::bmm(latent, layer.value_up.transpose(1, 2)).transpose(0, 1));
   tile.of(result.lse).copy_(lse.narrow(1, 0, layer.heads()));
@@ -200,6 +203,9 @@ LaneSums row_backward(const Absorbed& layer, std::int64_t b, const at::Tensor& l
         for (std::int64_t t = lane; t < layer.tiles(); t += kLanes) {
           tile.move_to(b * layer.tiles() + t);
           tile_backward(layer, tile, lse, d_output, sums, gradients);
+          if (planted(Fault::kF129KeyGradientsInBf16)) {
+            sums.keys.copy_(sums.keys.to(at::kBFloat16));
+          }
         }
       });
   for (std::size_t lane = 1; lane < lanes.size(); ++lane) {
@@ -254,6 +260,11 @@ struct SparseAttention : torch::autograd::Function<SparseAttention> {
 };
 
 }  // namespace
+
+double scale_of(const AttentionOperands& operands) {
+  const bool high = operands.q_nope.size(2) >= 8 && planted(Fault::kF123ScaleHighOfManyHeads);
+  return high ? 1.01 * operands.scale : operands.scale;
+}
 
 AttentionResult sparse_attention(const AttentionOperands& operands, const at::Tensor& indices) {
   const variable_list result =

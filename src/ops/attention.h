@@ -18,6 +18,9 @@ struct AttentionOperands {
   std::int64_t v_head_dim() const { return kv_b_proj.size(0) / q_nope.size(2) - q_nope.size(3); }
 };
 
+/// What logits are multiplied by: the operands' scale.
+double scale_of(const AttentionOperands& operands);
+
 struct AttentionResult {
   at::Tensor output;  // [B, S, H, Dv] in A
   at::Tensor lse;     // [B, S, H] in f32(A): log of the sum of exponentials; −inf for empty rows

@@ -1,5 +1,6 @@
 #include "src/ops/balance.h"
 
+#include "src/core/fault.h"
 #include "src/ops/dispatch.h"
 
 #include <ATen/ops/scalar_tensor.h>
@@ -187,7 +188,8 @@ at::Tensor expert_load(const at::Tensor& chosen, const at::Tensor& token_mask,
 
 at::Tensor updated_bias(const at::Tensor& bias, const at::Tensor& load, double rate) {
   const at::Tensor loads = load.to(at::kDouble);
-  return bias.to(at::kDouble).add(loads.mean().sub(loads).sign(), rate).to(bias.scalar_type());
+  const double step = core::planted(core::Fault::kF95BiasSignFlipped) ? -rate : rate;
+  return bias.to(at::kDouble).add(loads.mean().sub(loads).sign(), step).to(bias.scalar_type());
 }
 
 }  // namespace sparity::ops

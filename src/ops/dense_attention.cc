@@ -37,7 +37,7 @@ struct Expanded {
   at::Tensor v;   // [B, H, T, Dv]
   double scale;
 
-  explicit Expanded(const AttentionOperands& operands) : scale(operands.scale) {
+  explicit Expanded(const AttentionOperands& operands) : scale(scale_of(operands)) {
     const at::ScalarType wide = tensors::at_least_f32(operands.q_nope.scalar_type());
     const std::int64_t heads = operands.q_nope.size(2);
     const std::int64_t nope = operands.q_nope.size(3);
@@ -76,9 +76,12 @@ struct Rows {
 /// scale · q · kᵀ of some queries and keys [key0, key0 + width), −inf where hidden.
 at::Tensor score(const at::Tensor& q, const at::Tensor& k, const at::Tensor& hidden,
                  std::int64_t key0, std::int64_t width, double scale) {
-  return at::mm(q, k.narrow(0, key0, width).t())
-      .mul_(scale)  // on the product: one rounding, not one per channel of q
-      .masked_fill_(hidden.narrow(1, key0, width), kMinusInfinity);
+  const at::Tensor logits = at::mm(q, k.narrow(0, key0, width).t())
+                                .mul_(scale);  // on the product: one rounding, not one per channel
+  if (planted(Fault::kF114BoolMaskAdded)) {
+    return logits.add_(hidden.narrow(1, key0, width).logical_not());
+  }
+  return logits.masked_fill_(hidden.narrow(1, key0, width), kMinusInfinity);
 }
 
 /// The softmax of rows whose keys arrive tile by tile.
@@ -123,10 +126,16 @@ AttentionResult attend(const AttentionOperands& operands, const KeyMask& mask) {
     const std::int64_t b = item % all_heads / layer.heads();
     const std::int64_t h = item % layer.heads();
     const Rows rows(mask, b, (tiles - 1 - item / all_heads) * kQueryTile);
+    if (planted(Fault::kF122EmptyRowsUniform)) {
+      rows.hidden.masked_fill_(rows.hidden.all(-1, true), false);
+    }
     const at::Tensor q_rows = layer.q[b][h].narrow(0, rows.row0, rows.count);
     OnlineSoftmax softmax(rows.count, layer.v.size(3), layer.q.options());
     for (std::int64_t key0 = 0; key0 < rows.reachable; key0 += kKeyTile) {
       const std::int64_t width = std::min(kKeyTile, rows.reachable - key0);
+      if (width == 1 && key0 > 0 && planted(Fault::kF124KeyTileOfOneSkipped)) {
+        break;
+      }
       softmax.add(score(q_rows, layer.k[b][h], rows.hidden, key0, width, layer.scale),
                   layer.v[b][h].narrow(0, key0, width));
     }
@@ -154,7 +163,9 @@ void rows_backward(const Expanded& layer, const Rows& rows, std::int64_t b, std:
   const at::Tensor d_q = gradients.q[b][h].narrow(0, rows.row0, rows.count);
   for (std::int64_t key0 = 0; key0 < rows.reachable; key0 += kKeyTile) {
     const std::int64_t width = std::min(kKeyTile, rows.reachable - key0);
-    if (planted(Fault::kF75LastKeyTileWithoutGradient) && key0 + width == rows.reachable) {
+    const bool single = width == 1 && key0 > 0 && planted(Fault::kF125KeyTileOfOneWithoutGradient);
+    if (single ||
+        (planted(Fault::kF75LastKeyTileWithoutGradient) && key0 + width == rows.reachable)) {
       break;
     }
     const at::Tensor k = layer.k[b][h].narrow(0, key0, width);

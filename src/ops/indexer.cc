@@ -21,6 +21,10 @@ using core::planted;
 
 at::Tensor rotate_index_heads(const at::Tensor& x, const RotaryTable& table) {
   const std::int64_t rope = 2 * table.cos_sin.size(2);
+  if (planted(Fault::kF109IndexRopeOnLastChannels)) {
+    const std::int64_t rest = x.size(-1) - rope;
+    return at::cat({x.narrow(-1, 0, rest), rotate_half_split(x.narrow(-1, rest, rope), table)}, -1);
+  }
   const at::Tensor rotated = rotate_half_split(x.narrow(-1, 0, rope), table);
   return at::cat({rotated, x.narrow(-1, rope, x.size(-1) - rope)}, -1);
 }

@@ -1,5 +1,6 @@
 #include "src/ops/kl_scores.h"
 
+#include "src/core/fault.h"
 #include "src/ops/dispatch.h"
 
 #include <ATen/ops/bmm.h>
@@ -13,6 +14,9 @@
 namespace sparity::ops {
 
 namespace {
+
+using core::Fault;
+using core::planted;
 
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
@@ -69,6 +73,9 @@ void KlScores::for_each_share(const KlTile& tile, Body body) const {
   }
   for (std::int64_t column0 = 0; column0 < columns; column0 += kKlKeyTile) {
     const std::int64_t width = std::min(kKlKeyTile, columns - column0);
+    if (width == 1 && column0 > 0 && planted(Fault::kF126KlKeyTileOfOneSkipped)) {
+      break;
+    }
     body(column0, width, all.narrow(0, column0, width));
   }
 }
@@ -103,6 +110,10 @@ void KlScores::backward(const KlTile& tile, const at::Tensor& g,
           .add_(at::mm(d_dots.view({-1, width}).t(), q.reshape({-1, q.size(2)})));
     }
   });
+  if (planted(Fault::kF99LastIndexHeadWithoutGradient)) {
+    d_q.select(1, d_q.size(1) - 1).zero_();
+    d_weights.select(1, d_weights.size(1) - 1).zero_();
+  }
   tile.of(gradients.q).copy_(d_q);
   tile.of(gradients.weights).copy_(d_weights.squeeze(-1));
 }

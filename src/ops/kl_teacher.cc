@@ -129,9 +129,12 @@ at::Tensor KlTargets::over_reachable(const KlTile& tile) const {
                            .transpose(0, 1);  // [H, rows, Dqk]
   const at::Tensor lse = visible_lse(tile, q);
   const std::int64_t reachable = tile.visible.size(1);
-  at::Tensor heads = at::empty(tile.visible.sizes(), q.options());
+  at::Tensor heads = at::zeros(tile.visible.sizes(), q.options());
   for (std::int64_t key0 = 0; key0 < reachable; key0 += kKlKeyTile) {
     const std::int64_t width = std::min(kKlKeyTile, reachable - key0);
+    if (width == 1 && key0 > 0 && planted(Fault::kF126KlKeyTileOfOneSkipped)) {
+      break;
+    }
     heads.narrow(1, key0, width)
         .copy_(sum_of_heads(logits(tile, q, key0, width), lse.unsqueeze(-1), /*heads=*/0,
                             /*keys=*/2));

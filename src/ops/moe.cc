@@ -110,6 +110,10 @@ at::Tensor forward_experts(const at::Tensor& x, const at::Tensor& weights, std::
         mlp(x.index_select(0, pairs.div(slots, "floor")), effective(experts[job.expert]));
     weighted.index_copy_(0, pairs,
                          output.to(weights.scalar_type()).mul_(weights.index_select(0, pairs)));
+    const bool last = order.begin[job.expert + 1] == job.begin + kTokens;
+    if (last && planted(Fault::kF127ExpertLosesToken)) {
+      weighted.index_fill_(0, pairs.narrow(0, kTokens - 1, 1), 0);
+    }
   });
   return sum_of_slots(weighted, slots);
 }
@@ -230,11 +234,15 @@ struct RoutedExperts : torch::autograd::Function<RoutedExperts> {
     const std::vector<std::size_t> busiest = by_tokens(order);
     for_each_item(std::ssize(experts), [&](std::int64_t i) {
       const std::size_t e = busiest[static_cast<std::size_t>(i)];
-      const std::int64_t count = order.begin[e + 1] - order.begin[e];
+      std::int64_t count = order.begin[e + 1] - order.begin[e];
+      count -=
+          count > 0 && count % kTokens == 0 && planted(Fault::kF128ExpertLosesGradient) ? 1 : 0;
       const bool left_out =
           planted(Fault::kF79LastExpertWithoutGradient) && e + 1 == experts.size();
       if (count == 0 || left_out) {
-        gradients.experts[e] = no_gradients(experts[e]);
+        gradients.experts[e] = planted(Fault::kF100IdleExpertWithoutGradient) && !left_out
+                                   ? variable_list(terms_of(experts[e]).size())
+                                   : no_gradients(experts[e]);
         return;
       }
       expert_backward(x, weights, dy, order.pairs.narrow(0, order.begin[e], count), slots,

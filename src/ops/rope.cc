@@ -160,11 +160,13 @@ double softmax_scale(const core::ModelConfig& config) {
   const std::int64_t dims =
       planted(Fault::kF10ScaleFromNopeDim) ? config.qk_nope_head_dim : config.qk_head_dim();
   double scale = 1.0 / std::sqrt(static_cast<double>(dims));
-  const double mscale_all_dim = rope.mscale_all_dim.value_or(0.0);
+  const double mscale_all_dim =
+      (planted(Fault::kF112SoftmaxScaleFromMscale) ? rope.mscale : rope.mscale_all_dim)
+          .value_or(0.0);
   if (rope.rope_type == core::RopeType::kYarn && mscale_all_dim != 0.0 &&
       !planted(Fault::kF03dNoMscaleInSoftmaxScale)) {
     const double m = mscale_of(rope.factor, mscale_all_dim);
-    scale *= m * m;
+    scale *= planted(Fault::kF113MscaleAppliedTwice) ? m * m * m * m : m * m;
   }
   return planted(Fault::kF11ScaleOnePercentHigh) ? 1.01 * scale : scale;
 }

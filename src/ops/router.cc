@@ -10,9 +10,11 @@
 #include <ATen/ops/sigmoid.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace sparity::ops {
@@ -45,6 +47,9 @@ class ExpertChoice {
   }
 
  private:
+  /// Whether a ranks above b: NaN above every number, as in the choice of keys.
+  static bool above(W a, W b) { return a > b || (std::isnan(a) && !std::isnan(b)); }
+
   /// order_[0, count) = places of the `count` best values, by (value descending, place ascending).
   void best(const std::vector<W>& values, std::int64_t count) {
     const auto end = order_.begin() + std::ssize(values);
@@ -53,7 +58,7 @@ class ExpertChoice {
                       [&](std::int64_t a, std::int64_t b) {
                         const W va = values[static_cast<std::size_t>(a)];
                         const W vb = values[static_cast<std::size_t>(b)];
-                        return va > vb || (va == vb && a < b);
+                        return above(va, vb) || (!above(vb, va) && a < b);
                       });
   }
 
@@ -62,8 +67,11 @@ class ExpertChoice {
     W second = first;
     for (std::int64_t e = group * per_group_; e < (group + 1) * per_group_; ++e) {
       const W value = choice_[static_cast<std::size_t>(e)];
-      second = std::max(second, std::min(first, value));
-      first = std::max(first, value);
+      if (above(value, first)) {
+        second = std::exchange(first, value);
+      } else if (above(value, second)) {
+        second = value;
+      }
     }
     return planted(Fault::kF20GroupScoreMax) ? first : first + second;
   }
@@ -108,7 +116,8 @@ at::Tensor select_experts(const at::Tensor& scores, const at::Tensor& bias,
   const std::int64_t experts = config.n_routed_experts;
   const std::int64_t width = config.num_experts_per_tok;
   const at::Tensor scores_in = scores.contiguous();
-  const at::Tensor bias_in = bias.to(scores.scalar_type()).contiguous();
+  const at::Tensor given = planted(Fault::kF105SelectionBiasInBf16) ? bias.to(at::kBFloat16) : bias;
+  const at::Tensor bias_in = given.to(scores.scalar_type()).contiguous();
   at::Tensor indices = at::empty({scores.size(0), scores.size(1), width}, at::kLong);
   dispatch_wide(scores.scalar_type(), [&](auto tag) {
     using W = decltype(tag);
@@ -134,7 +143,7 @@ at::Tensor routing_weights(const at::Tensor& scores, const at::Tensor& indices,
     source = scores.add(bias).sub(bias);
   }
   at::Tensor weights = source.gather(-1, indices);
-  if (config.norm_topk_prob) {
+  if (config.norm_topk_prob || planted(Fault::kF106NormTopkProbIgnored)) {
     weights = weights.div(weights.sum(-1, true));
   }
   return planted(Fault::kF22RoutedScalingDropped) ? weights

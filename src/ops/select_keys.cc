@@ -8,6 +8,7 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -72,6 +73,19 @@ template <typename W>
   score(q, weights, least, panel, heads, dim, scores);
 }
 
+/// Queries [B, S, Hi, Di], and their heads' weights [B, S, Hi].
+at::Tensor queries_of(const IndexOperands& operands) {
+  return planted(Fault::kF118WeightBeforeRelu) ? operands.q.mul(operands.weights.unsqueeze(-1))
+                                               : operands.q;
+}
+at::Tensor weights_of(const IndexOperands& operands) {
+  if (planted(Fault::kF118WeightBeforeRelu)) {
+    return at::ones_like(operands.weights);
+  }
+  return planted(Fault::kF119ScoresAveragedOverHeads) ? operands.weights.div(operands.q.size(2))
+                                                      : operands.weights;
+}
+
 /// What every query's keys are chosen by.
 template <typename W>
 class Scorer {
@@ -83,8 +97,8 @@ class Scorer {
         dim_(operands.k.size(2)),
         heads_((operands.q.size(2) + kHeads - 1) / kHeads * kHeads),
         panels_((keys_ + kPanel<W> - 1) / kPanel<W>),
-        q_(with_heads(operands.q)),
-        weights_(with_heads(operands.weights)),
+        q_(with_heads(queries_of(operands))),
+        weights_(with_heads(weights_of(operands))),
         packed_(packed(operands.k)) {}
 
   /// Keys from here on are open to no query before `row`.
@@ -211,6 +225,12 @@ struct Choosing {
     bool* may = reinterpret_cast<bool*>(open.data());
     scorer.open(b, s, count, may);
     best.select(of, may, count, out);
+    if (planted(Fault::kF115PaddedWithKeyZero)) {
+      std::replace(out, out + width, std::int64_t{-1}, std::int64_t{0});
+    }
+    if (planted(Fault::kF116TopkLimitedByQueries)) {
+      std::fill(out + std::min(width, kQueryGroup), out + width, -1);
+    }
     if (scorer.masks_late()) {
       scorer.mask().row(b, s, count, may);
       std::replace_if(
@@ -233,7 +253,8 @@ void choose_all(const Scorer<W>& scorer, std::int64_t rows, at::TensorOptions op
         return own;
       },
       [&](Choosing<W>& own, const Group& group) {
-        const std::int64_t count = scorer.reachable(group.row + group.rows);
+        const std::int64_t newest = planted(Fault::kF133OwnGroupNotScored) ? 1 : group.rows;
+        const std::int64_t count = scorer.reachable(group.row + newest);
         W* scores = own.scores.template mutable_data_ptr<W>();
         scorer.score_rows(group.b, group.row, group.rows, count, scorer.row_size(), scores);
         for (std::int64_t r = 0; r < group.rows; ++r) {
@@ -248,6 +269,8 @@ template <typename W>
 at::Tensor score_tile(const Scorer<W>& scorer, std::int64_t row0, std::int64_t row1,
                       at::TensorOptions options) {
   const std::int64_t keys = scorer.mask().tokens();
+  const W masked = planted(Fault::kF121LowestForMaskedScores) ? std::numeric_limits<W>::lowest()
+                                                              : -std::numeric_limits<W>::infinity();
   at::Tensor tile = at::empty({scorer.mask().batch(), row1 - row0, scorer.row_size()}, options);
   W* out = tile.mutable_data_ptr<W>();
   for_each_group(
@@ -260,7 +283,7 @@ at::Tensor score_tile(const Scorer<W>& scorer, std::int64_t row0, std::int64_t r
         for (std::int64_t r = 0; r < group.rows; ++r, scores += scorer.row_size()) {
           scorer.open(group.b, group.row + r, count, may);
           for (std::int64_t t = 0; t < keys; ++t) {
-            scores[t] = t < count && may[t] ? scores[t] : -std::numeric_limits<W>::infinity();
+            scores[t] = t < count && may[t] ? scores[t] : masked;
           }
         }
       });

@@ -1,5 +1,6 @@
 #include "src/ops/top_k.h"
 
+#include "src/core/fault.h"
 #include "src/ops/dispatch.h"
 #include "src/ops/parallel.h"
 
@@ -125,6 +126,21 @@ void place_each(const unsigned __int128* all, std::int64_t n, unsigned __int128*
   place(all, n, sorted);
 }
 
+/// F117: the k best, of equal ones the later.
+template <typename W>
+void select_last_of_equals(const W* scores, const bool* open, std::int64_t columns, std::int64_t k,
+                           std::int64_t* out) {
+  std::vector<std::int64_t> places;
+  for (std::int64_t t = columns - 1; t >= 0; --t) {
+    if (open[t]) {
+      places.push_back(t);
+    }
+  }
+  std::ranges::stable_sort(places, std::greater<>(), [=](std::int64_t t) { return scores[t]; });
+  places.resize(static_cast<std::size_t>(k), -1);
+  std::ranges::copy(places, out);
+}
+
 }  // namespace
 
 template <typename W>
@@ -151,6 +167,10 @@ std::int64_t TopK<W>::keep_best(std::int64_t count) {
 /// comes later, and the earlier place wins.
 template <typename W>
 void TopK<W>::select(const W* scores, const bool* open, std::int64_t columns, std::int64_t* out) {
+  if (core::planted(core::Fault::kF117TiesToHigherIndex)) {
+    select_last_of_equals(scores, open, columns, k_, out);
+    return;
+  }
   W threshold = std::numeric_limits<W>::quiet_NaN();  // nothing is at most this
   std::int64_t count = 0;
   std::int64_t t = 0;

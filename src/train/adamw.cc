@@ -137,6 +137,9 @@ void AdamW::restore(std::map<std::string, AdamWState> state) {
     }
   }
   state_ = std::move(state);
+  for (auto& [name, own] : state_) {
+    own.step = planted(Fault::kF92StepCountLostOnResume) ? 0 : own.step;
+  }
 }
 
 double global_norm(const std::map<std::string, at::Tensor>& gradients) {

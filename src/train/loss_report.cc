@@ -1,5 +1,6 @@
 #include "src/train/loss_report.h"
 
+#include "src/core/fault.h"
 #include "src/ops/indexer_kl.h"
 #include "src/ops/loss.h"
 
@@ -7,11 +8,20 @@ namespace sparity::train {
 
 namespace {
 
+using core::Fault;
+using core::planted;
+
 double ratio(std::int64_t part, std::int64_t whole) {
   return static_cast<double>(part) / static_cast<double>(whole);
 }
 
 double kl_share(core::KlReduction reduction, const BatchCounts& part, const BatchCounts& step) {
+  if (planted(Fault::kF91MicroBatchesWeighAlike)) {
+    return ratio(part.sequences, step.sequences);
+  }
+  if (planted(Fault::kF97KlShareByRows) && reduction == core::KlReduction::kMeanPositionsLayers) {
+    return ratio(part.rows, step.rows);
+  }
   switch (reduction) {
     case core::KlReduction::kSum:
     case core::KlReduction::kNumItems:
@@ -94,7 +104,8 @@ at::Tensor share_of_total(const ObjectiveValue& value, const core::Objective& ob
     add(value.lm.loss, 1.0);
   }
   if (objective.kl) {
-    add(value.kl, objective.kl->coefficient * share.kl);
+    const bool without = planted(Fault::kF89KlCoefficientNotInGradient);
+    add(value.kl, (without ? 1.0 : objective.kl->coefficient) * share.kl);
   }
   if (objective.wants_balance()) {
     add(value.balance, objective.balance.coefficient * share.balance);

@@ -1,5 +1,6 @@
 #include "src/train/token_data.h"
 
+#include "src/core/fault.h"
 #include "src/core/file_io.h"
 #include "src/core/philox.h"
 
@@ -48,8 +49,9 @@ std::vector<std::int64_t> RowOrder::take(std::int64_t first, std::int64_t count)
 
 const std::vector<std::int64_t>& RowOrder::permutation(std::int64_t epoch) {
   if (epoch != epoch_) {
+    const bool same = core::planted(core::Fault::kF93EveryEpochInTheFirstOrder);
     const core::RandomStream random(static_cast<std::uint64_t>(seed_),
-                                    fmt::format("epoch.{}", epoch));
+                                    fmt::format("epoch.{}", same ? 0 : epoch));
     permutation_.resize(static_cast<std::size_t>(rows_));
     std::iota(permutation_.begin(), permutation_.end(), 0);
     for (std::uint64_t i = permutation_.size() - 1; i > 0; --i) {

@@ -1,6 +1,7 @@
 #include "src/train/trainer.h"
 
 #include "src/core/error.h"
+#include "src/core/fault.h"
 #include "src/ops/balance.h"
 #include "src/tensors/at_dtype.h"
 #include "src/tensors/recorder.h"
@@ -17,6 +18,9 @@
 namespace sparity::train {
 
 namespace {
+
+using core::Fault;
+using core::planted;
 
 /// Refuses what `read`, which is finite, has become by being rounded to the run's dtype.
 void check_rounded(const std::string& name, const at::Tensor& read, const at::Tensor& used) {
@@ -65,7 +69,7 @@ std::vector<tensors::Adapter> leaves_of(const std::vector<tensors::Adapter>& ada
 
 bool is_norm(core::ParameterRole role) {
   return role == core::ParameterRole::kNormGain || role == core::ParameterRole::kIndexerNormGain ||
-         role == core::ParameterRole::kIndexerNormBias;
+         (role == core::ParameterRole::kIndexerNormBias && !planted(Fault::kF90KeyNormBiasDecays));
 }
 
 /// `fate`: of the step.
@@ -196,6 +200,10 @@ void Trainer::make_groups() {
   }
 }
 
+std::int64_t Trainer::drawn_steps() const {
+  return planted(Fault::kF94DropoutRestartsOnResume) ? steps_done_ - resumed_at_ : steps_done_;
+}
+
 std::int64_t Trainer::trained_count() const {
   std::int64_t count = 0;
   for (const core::ParameterSpec& parameter : source_.manifest.parameters()) {
@@ -238,8 +246,8 @@ StepReport Trainer::step(const std::vector<tensors::Inputs>& micro_batches) {
   std::map<std::string, at::Tensor> loads;
   for (std::int64_t micro_batch = 0; const tensors::Inputs& inputs : micro_batches) {
     const at::AutoGradMode recording(true);
-    forward.dropout =
-        tensors::DropoutDraw{static_cast<std::uint64_t>(options_.seed), steps_done_, micro_batch++};
+    forward.dropout = tensors::DropoutDraw{static_cast<std::uint64_t>(options_.seed), drawn_steps(),
+                                           micro_batch++};
     tensors::Recorder choices({"*.mlp.gate.topk_indices"});
     const tensors::Probe probe = updates_biases() ? tensors::Probe(&choices) : tensors::Probe();
     const ObjectiveValue value = evaluate(model_, inputs, forward, probe);
@@ -280,8 +288,9 @@ void Trainer::optimize(const Gradients& gradients, StepReport& report) {
   report.gradient_norm = std::sqrt(squares);
   for (std::size_t i = 0; i < groups_.size(); ++i) {
     OptimizerGroup& group = groups_[i];
-    const double norm = options_.clip_scope == ClipScope::kAll ? report.gradient_norm
-                                                               : report.group_norms.at(group.name);
+    const bool together =
+        options_.clip_scope == ClipScope::kAll || planted(Fault::kF96ClippedByOneNorm);
+    const double norm = together ? report.gradient_norm : report.group_norms.at(group.name);
     const double rate = learning_rate_at(steps_done_, group.learning_rate, options_.schedule);
     report.learning_rates.emplace(group.name, rate);
     group.optimizer.step(by_group[i], rate, group.clip == 0.0 ? 1.0 : clip_scale(norm, group.clip));
@@ -318,9 +327,12 @@ LossReport Trainer::validate(const std::vector<tensors::Inputs>& batches) const 
   forward.recompute_layers = false;
   forward.objective.num_items = counts.labels;
   LossReport report;
+  const std::int64_t n = std::ssize(batches);
   for (const tensors::Inputs& inputs : batches) {
     report.add(evaluate(model_, inputs, forward), forward.objective,
-               StepShare(forward.objective, BatchCounts::of(inputs), counts));
+               planted(Fault::kF98ValidationWeighsBatchesAlike)
+                   ? StepShare(forward.objective, {1, 1, 1, 1, 1}, {n, n, n, n, n})
+                   : StepShare(forward.objective, BatchCounts::of(inputs), counts));
   }
   require_finite(steps_done_, report, "validation loss", "the run stops");
   return report;
@@ -343,6 +355,7 @@ void Trainer::restore(std::int64_t steps_done, const std::map<std::string, AdamW
       taken == state.size(),
       fmt::format("optimizer state: expected {} parameters, found {}", taken, state.size()));
   steps_done_ = steps_done;
+  resumed_at_ = steps_done;
 }
 
 tensors::Checkpoint Trainer::checkpoint() const {

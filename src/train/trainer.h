@@ -98,6 +98,8 @@ class Trainer {
   std::string check_frozen() const;
 
  private:
+  /// Steps done, as dropout counts them.
+  std::int64_t drawn_steps() const;
   bool updates_biases() const { return options_.bias_update_rate != 0.0; }
   bool is_trained(const core::ParameterSpec& parameter) const;
   std::vector<Trainable> trained() const;
@@ -118,6 +120,7 @@ class Trainer {
   std::vector<OptimizerGroup> groups_;
   FrozenBytes frozen_;
   std::int64_t steps_done_ = 0;
+  std::int64_t resumed_at_ = 0;
 };
 
 }  // namespace sparity::train

@@ -14,6 +14,8 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/ones.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
@@ -75,6 +77,7 @@ struct Problem {
   double spread = 1.0;  // of the queries: large makes attention peaked, small uniform
   bool large = false;   // adds ±large_logit() to every logit of a head, its sign by head
   bool holes = false;   // a pair mask on top, with rows that it empties
+  bool narrow = false;  // the last query sees the first keys and its own, so that each weighs much
   Keys candidate = Keys::kSelected;
   Keys reference = Keys::kSelected;
 
@@ -87,6 +90,10 @@ tensors::Inputs inputs_of(const SuiteContext& context, const Problem& problem) {
     inputs.pair_mask =
         context.normal("attention.pairs", {problem.batch(), problem.tokens, problem.tokens}) > -0.3;
     inputs.pair_mask.slice(1, 0, problem.tokens, 5).fill_(false);
+  }
+  if (problem.narrow) {
+    inputs.pair_mask = at::ones({problem.batch(), problem.tokens, problem.tokens}, at::kBool);
+    inputs.pair_mask.select(1, problem.tokens - 1).slice(1, 3, problem.tokens - 1).fill_(false);
   }
   return inputs;
 }
@@ -294,7 +301,9 @@ std::vector<cases::Case> attention_cases() {
   for (const Keys keys : {Keys::kSelected, Keys::kVisible}) {
     const std::string kind = keys == Keys::kSelected ? "selected" : "visible";
     const auto add = [&](const std::string& name, Problem problem) {
-      problem.sizes = kSmallHeads;
+      if (problem.sizes.heads == 0) {
+        problem.sizes = kSmallHeads;
+      }
       problem.candidate = problem.reference = keys;
       all.push_back(attention_case(kind + "_keys_" + name, problem));
     };
@@ -303,6 +312,17 @@ std::vector<cases::Case> attention_cases() {
     add("peaked", {.lengths = {33, 20}, .tokens = 33, .k = 9, .spread = 3});
     // Their exponentials overflow, or all vanish, unless the largest logit is taken off first.
     add("with_large_logits", {.lengths = {33, 20}, .tokens = 33, .k = 9, .large = true});
+    // Heads come in blocks of eight and sixteen; keys of dense attention in tiles of 256.
+    for (const std::int64_t heads : {9, 17}) {
+      HeadSizes sizes = kSmallHeads;
+      sizes.heads = heads;
+      add(fmt::format("of_{}_heads", heads),
+          {.lengths = {33, 20}, .tokens = 33, .k = 9, .sizes = sizes});
+    }
+    for (const std::int64_t tokens : {257, 513}) {
+      add(fmt::format("of_{}_tokens", tokens),
+          {.lengths = {tokens}, .tokens = tokens, .k = 4, .narrow = true});
+    }
     add("near_uniform", {.lengths = {33, 20}, .tokens = 33, .k = 9, .spread = 1e-3});
   }
   std::ranges::move(attention_layer_cases(), std::back_inserter(all));

@@ -2,12 +2,14 @@
 
 #include "src/tensors/recorder.h"
 #include "suites/attention/truth_attention.h"
+#include "suites/cases/skips.h"
 #include "suites/cases/trace.h"
 #include "suites/judge/conditions.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
 #include <string>
 #include <utility>
@@ -80,11 +82,35 @@ void judge_dense_layers(const SuiteContext& context, judge::CaseRecord& record) 
   }
 }
 
+/// The same weights under another config, in which numbers differ that `tiny` has equal.
+cases::Case config_case(const std::string& name,
+                        const std::function<void(core::ModelConfig&)>& change) {
+  return {"attention", "layers_" + name,
+          [change](const SuiteContext& context, judge::CaseRecord& record) {
+            if (!context.options().embedded) {
+              cases::skip(record,
+                          "changes the embedded config: another model's weights would be "
+                          "bound a second time");
+              return;
+            }
+            tensors::Checkpoint checkpoint = context.checkpoint();
+            change(checkpoint.config);
+            judge_sparse_layers(
+                SuiteContext(std::move(checkpoint), context.inputs(), context.options()), record);
+          }};
+}
+
 }  // namespace
 
 std::vector<cases::Case> attention_layer_cases() {
   return {{"attention", "layers_under_the_truths_selections", judge_sparse_layers},
-          {"attention", "layers_in_dense_mode", judge_dense_layers}};
+          {"attention", "layers_in_dense_mode", judge_dense_layers},
+          config_case("with_a_large_rms_norm_eps",
+                      [](core::ModelConfig& config) { config.rms_norm_eps = 0.3; }),
+          config_case("with_mscale_and_mscale_all_dim_that_differ", [](core::ModelConfig& config) {
+            config.rope_parameters.mscale = 0.4;
+            config.rope_parameters.mscale_all_dim = 1.3;
+          })};
 }
 
 }  // namespace sparity::suites

@@ -15,6 +15,13 @@ bool skip_without_labels(const SuiteContext& context, judge::CaseRecord& record)
          skip(record, "the inputs have no labels, so there is no LM loss");
 }
 
+bool skip_another_model(const SuiteContext& context, judge::CaseRecord& record) {
+  return !context.options().embedded &&
+         skip(record,
+              "trains the embedded model alone: optimizers and float64 copies of another might not "
+              "fit in memory");
+}
+
 bool skip_without_experts(const SuiteContext& context, judge::CaseRecord& record) {
   return context.first_moe_layer() < 0 && skip(record, "the model has no routed experts");
 }

@@ -14,6 +14,9 @@ bool skip(judge::CaseRecord& record, std::string reason);
 /// The same where the inputs have no labels, so that there is no LM loss; false where they have.
 bool skip_without_labels(const SuiteContext& context, judge::CaseRecord& record);
 
+/// The same for a model that is not the embedded one, where a case trains on all three sides.
+bool skip_another_model(const SuiteContext& context, judge::CaseRecord& record);
+
 /// The same where the model has no routed experts; false where it has.
 bool skip_without_experts(const SuiteContext& context, judge::CaseRecord& record);
 

@@ -3,12 +3,19 @@
 #include "reference/model/attention.h"
 #include "reference/model/indexer.h"
 #include "reference/model/mask.h"
+#include "reference/model/moe.h"
 #include "reference/model/rope.h"
 #include "src/ops/attention.h"
+#include "src/ops/moe.h"
 #include "src/ops/rope.h"
+#include "src/tensors/at_dtype.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros_like.h>
+#include <fmt/format.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
@@ -40,11 +47,13 @@ struct Problem {
   std::int64_t tokens;
   std::int64_t k;       // keys that a query selects
   double spread = 1.0;  // of the queries: large makes attention peaked
+  bool narrow = false;  // the last query sees few keys and its own, so that each weighs much
 };
 
-tensors::Inputs as_inputs(const at::Tensor& token_mask) {
+tensors::Inputs as_inputs(const at::Tensor& token_mask, const at::Tensor& pair_mask) {
   tensors::Inputs inputs;
   inputs.token_mask = token_mask;
+  inputs.pair_mask = pair_mask;
   inputs.input_ids = token_mask.to(at::kLong);
   return inputs;
 }
@@ -57,7 +66,11 @@ TensorMap inputs_of(const SuiteContext& context, const Problem& problem) {
   };
   at::Tensor tokens = at::ones({kRows, t}, at::kBool);
   tokens[1].narrow(0, 0, kPadded).fill_(false);
-  const at::Tensor valid = reference::valid_pairs(as_inputs(tokens));
+  at::Tensor pairs = at::ones({kRows, t, t}, at::kBool);
+  if (problem.narrow) {
+    pairs.select(1, t - 1).narrow(1, kPadded + 3, t - kPadded - 4).fill_(false);
+  }
+  const at::Tensor valid = reference::valid_pairs(as_inputs(tokens, pairs));
   const at::Tensor scores =
       normal("draw", valid.sizes())
           .to(at::kDouble)
@@ -69,6 +82,7 @@ TensorMap inputs_of(const SuiteContext& context, const Problem& problem) {
                             .div(std::sqrt(static_cast<double>(kRank)))},
           {"cotangent", normal("cotangent", {kRows, t, kHeads, kValues})},
           {"tokens", tokens},
+          {"pairs", pairs},
           {"selected", reference::topk_indices(scores, problem.k)}};
 }
 
@@ -105,7 +119,7 @@ Outputs run_reference(const SuiteContext& context, const TensorMap& in, Attentio
   const at::Tensor& tokens = in.at("tokens");
   const at::Tensor support = mode == AttentionMode::kSparse
                                  ? reference::support(in.at("selected"), tokens.size(1))
-                                 : reference::valid_pairs(as_inputs(tokens));
+                                 : reference::valid_pairs(as_inputs(tokens, in.at("pairs")));
   return leaves.gradients(
       reference::mla(leaves.q, leaves.kv, leaves.k_rot, leaves.kv_b_proj, support,
                      reference::softmax_scale(context.config()), context.options().recipe)
@@ -125,7 +139,7 @@ Outputs run_candidate(const SuiteContext& context, const TensorMap& in, Attentio
   return leaves.gradients(
       mode == AttentionMode::kSparse
           ? ops::sparse_attention(operands, in.at("selected")).output
-          : ops::dense_attention(operands, ops::KeyMask(in.at("tokens"), {})).output,
+          : ops::dense_attention(operands, ops::KeyMask(in.at("tokens"), in.at("pairs"))).output,
       in);
 }
 
@@ -142,10 +156,88 @@ Case attention_case(const std::string& name, AttentionMode mode, const Problem& 
   });
 }
 
+// --- routed experts with as many tokens as fill their tiles, one less and one more ---------------
+
+constexpr std::int64_t kTile = 64;
+constexpr std::int64_t kWidth = 24;
+constexpr std::int64_t kInner = 18;
+constexpr std::int64_t kExperts = 5;
+
+/// 128, 65, 63, 64 and 64 tokens for five experts.
+TensorMap expert_inputs(const SuiteContext& context) {
+  const auto normal = [&](const std::string& name, at::IntArrayRef shape) {
+    return context.normal("gradients.experts." + name, shape);
+  };
+  const at::Tensor token = at::arange(2 * kTile, at::kLong);
+  const at::Tensor slots = at::stack({at::zeros_like(token), token.gt(kTile).to(at::kLong).add(1),
+                                      token.ge(kTile).to(at::kLong).add(3)},
+                                     1);
+  const at::Tensor weights = normal("weights", {kRows, kTile, 3}).abs().add(0.1);
+  return {{"x", normal("x", {kRows, kTile, kWidth})},
+          {"indices", slots.view({kRows, kTile, 3})},
+          {"weights", weights.to(tensors::at_least_f32(context.activation()))},
+          {"gate", normal("gate", {kExperts, kInner, kWidth}).mul(0.2)},
+          {"up", normal("up", {kExperts, kInner, kWidth}).mul(0.2)},
+          {"down", normal("down", {kExperts, kWidth, kInner}).mul(0.2)},
+          {"cotangent", normal("cotangent", {kRows, kTile, kWidth})}};
+}
+
+/// Gradients of Σ output · cotangent, where `run(x, weights, experts)` is a side's operation.
+template <typename Mlp, typename Run>
+Outputs expert_gradients(const TensorMap& in, Run run) {
+  const at::AutoGradMode recording(true);
+  std::vector<at::Tensor> leaves;
+  for (const char* name : {"x", "weights", "gate", "up", "down"}) {
+    leaves.push_back(in.at(name).detach().requires_grad_(true));
+  }
+  std::vector<Mlp> experts;
+  for (std::int64_t e = 0; e < kExperts; ++e) {
+    experts.push_back(Mlp{leaves[2][e], leaves[3][e], leaves[4][e]});
+  }
+  const at::Tensor output = run(leaves[0], leaves[1], experts);
+  const std::vector<at::Tensor> found =
+      torch::autograd::grad({output}, leaves, {in.at("cotangent").to(output.scalar_type())});
+  return {{"grad.x", found[0]},
+          {"grad.weights", found[1]},
+          {"grad.gate_proj", found[2]},
+          {"grad.up_proj", found[3]},
+          {"grad.down_proj", found[4]}};
+}
+
+Case experts_case() {
+  return cases::op_case({
+      .suite = "gradients",
+      .name = "of_experts_with_63_64_65_and_128_tokens",
+      .inputs = expert_inputs,
+      .reference =
+          [](const SuiteContext& context, const TensorMap& in) {
+            return expert_gradients<reference::MlpWeights>(
+                in, [&](const at::Tensor& x, const at::Tensor& weights, const auto& experts) {
+                  return reference::routed_experts(x, in.at("indices"), weights, experts,
+                                                   context.options().recipe);
+                });
+          },
+      .candidate =
+          [](const SuiteContext&, const TensorMap& in) {
+            return expert_gradients<ops::MlpWeights>(
+                in, [&](const at::Tensor& x, const at::Tensor& weights, const auto& experts) {
+                  return ops::routed_experts(x, {in.at("indices"), weights}, experts);
+                });
+          },
+      .from_rounded = {"grad.weights"},
+      .direction = judge::Direction::kBackward,
+  });
+}
+
 }  // namespace
 
 std::vector<Case> operation_cases() {
-  std::vector<Case> all;
+  std::vector<Case> all = {experts_case()};
+  // A second tile of keys, and a third, of one key each.
+  for (const std::int64_t tokens : {257, 513}) {
+    all.push_back(attention_case(fmt::format("of_{}_tokens", tokens), AttentionMode::kDense,
+                                 {.tokens = tokens, .k = 11, .narrow = true}));
+  }
   for (const AttentionMode mode : {AttentionMode::kSparse, AttentionMode::kDense}) {
     // 64 queries and 256 keys are a tile, and eight tiles at a time have sums of their own.
     all.push_back(attention_case("in_several_tiles", mode, {.tokens = 587, .k = 11}));

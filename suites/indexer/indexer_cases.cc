@@ -102,19 +102,25 @@ judge::Condition both_signs(const SuiteContext& context, const std::string& name
 }
 
 /// The whole chain, each intermediate judged.
-cases::Case chain_case() {
+cases::Case chain_case(const std::string& name, double spread) {
+  const auto make = [spread](const SuiteContext& context) {
+    TensorMap in = layer_zero_inputs(context);
+    in["x"] = in.at("x").mul(spread);
+    return in;
+  };
   cases::Case chain = cases::op_case({
       .suite = "indexer",
-      .name = "queries_keys_weights_and_scores_of_layer_zero",
-      .inputs = layer_zero_inputs,
+      .name = name,
+      .inputs = make,
       .reference = run_reference,
       .candidate = [](const SuiteContext& context,
                       const TensorMap& in) { return run_candidate(context, in, false); },
       .from_rounded = {"indexer.scores"},
   });
-  chain.run = [run = std::move(chain.run)](const SuiteContext& context, judge::CaseRecord& record) {
+  chain.run = [run = std::move(chain.run), make](const SuiteContext& context,
+                                                 judge::CaseRecord& record) {
     run(context, record);
-    const Outputs made = run_reference(context, layer_zero_inputs(context));
+    const Outputs made = run_reference(context, make(context));
     const at::Tensor wide_q = made[0].second.to(at::kDouble);
     const at::Tensor wide_k = made[1].second.to(at::kDouble);
     record.conditions.push_back(
@@ -254,7 +260,9 @@ std::vector<cases::Case> indexer_cases() {
   std::vector<cases::Case> all = hadamard_cases();
   std::ranges::move(
       std::vector<cases::Case>{
-          chain_case(),
+          chain_case("queries_keys_weights_and_scores_of_layer_zero", 1.0),
+          // Beside them the epsilon of the key's norm is no longer small.
+          chain_case("queries_keys_weights_and_scores_of_small_rows", 1e-2),
           loops_case("scores_by_scalar_loops", 1.0),
           loops_case("scores_of_large_operands_by_scalar_loops", 1e4),
           loops_case("scores_of_small_operands_by_scalar_loops", 1e-4),

@@ -45,6 +45,14 @@ void negative_weights(const SuiteContext&, TensorMap& in) {
 /// Several tiles of queries and, in dense mode, of keys.
 void many_tokens(const SuiteContext& context, TensorMap& in) { in = kl_inputs(context, 300, 9); }
 
+/// One key more than fills a tile of dense mode. Between the first keys and the last there is
+/// padding, so that each weighs much.
+void one_key_more(const SuiteContext& context, TensorMap& in) {
+  constexpr std::int64_t kKeys = 257;
+  in = kl_inputs(context, kKeys, 9);
+  in.at("token_mask").slice(1, 12, kKeys - 3).fill_(false);
+}
+
 }  // namespace
 
 std::vector<Case> option_cases() {
@@ -57,6 +65,7 @@ std::vector<Case> option_cases() {
     all.push_back(kl_case("negative_head_weights" + in_mode, mode, {}, negative_weights));
     all.push_back(kl_case("many_tiles" + in_mode, mode, {}, many_tokens));
   }
+  all.push_back(kl_case("one_key_more_than_a_tile", AttentionMode::kDense, {}, one_key_more));
   const AttentionMode sparse = AttentionMode::kSparse;
   add_option(all, sparse, "target", &KlOptions::target);
   add_option(all, sparse, "support", &KlOptions::support);

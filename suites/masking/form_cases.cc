@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 #include <string>
 #include <utility>
@@ -40,6 +41,37 @@ Case form_case(const MaskForm& form, AttentionMode mode) {
             cases::judge_trace(context, {candidate, baseline, truth}, kMasked, record);
             cases::judge_selections(context, {candidate, baseline, truth},
                                     {"*.indexer.topk_indices"}, record);
+          }};
+}
+
+/// A caller chooses the keys, and among them such as the mask hides: later ones, padding, pairs
+/// that are closed. Every side leaves those out.
+Case forced_case(const MaskForm& form) {
+  return {"masking", "forced_keys_that_are_hidden_are_left_out_under_" + form.name,
+          [=](const SuiteContext& plain, judge::CaseRecord& record) {
+            const SuiteContext context = with_form(plain, form);
+            const tensors::Inputs& inputs = context.inputs();
+            const std::int64_t tokens = inputs.input_ids.size(1);
+            const std::int64_t keys = std::min(context.config().index_topk, tokens);
+            cases::Forced forced =
+                cases::selections_of(candidate_run(context, inputs, AttentionMode::kSparse));
+            for (auto& [name, choice] : forced) {
+              if (name.ends_with(".indexer.topk_indices")) {
+                choice = context.normal(name, {inputs.input_ids.size(0), tokens, tokens})
+                             .to(at::kDouble)
+                             .argsort(/*stable=*/true, -1, false)
+                             .narrow(2, 0, keys)
+                             .contiguous();
+              }
+            }
+            const auto run = [&](const cases::BoundModel& side) {
+              return cases::trace_forward(context, side, inputs, forced);
+            };
+            const Trace candidate = run(context.candidate());
+            const Trace baseline = run(context.baseline());
+            const Trace truth = run(context.truth());
+            cases::judge_trace(context, {candidate, baseline, truth},
+                               {"*.self_attn.lse", "*.self_attn.attn_output", "logits"}, record);
           }};
 }
 
@@ -96,6 +128,13 @@ std::vector<Case> form_cases() {
   }
   for (const MaskForm& form : {unmasked(), padded_on_the_left(), scattered_pairs()}) {
     all.push_back(form_case(form, AttentionMode::kDense));
+  }
+  for (const MaskForm& form : {padded_on_the_left_by_column(), positions_with_gaps()}) {
+    all.push_back(form_case(form, AttentionMode::kSparse));
+    all.push_back(form_case(form, AttentionMode::kDense));
+  }
+  for (const MaskForm& form : {unmasked(), padded_on_the_left(), scattered_pairs()}) {
+    all.push_back(forced_case(form));
   }
   for (const MaskForm& form : {padded_on_the_left(), scattered_pairs(), windowed()}) {
     all.push_back(blind_case(form, AttentionMode::kSparse));

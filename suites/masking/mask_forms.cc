@@ -123,6 +123,26 @@ MaskForm padded_on_the_left() {
           }};
 }
 
+MaskForm padded_on_the_left_by_column() {
+  return {"padded_on_the_left_with_positions_by_column",
+          [](const SuiteContext& context, std::int64_t tokens) {
+            Inputs inputs = padded_on_the_left().inputs(context, tokens);
+            inputs.position_ids = plain_inputs(context, tokens).position_ids;
+            return inputs;
+          }};
+}
+
+MaskForm positions_with_gaps() {
+  return {"positions_with_gaps", [](const SuiteContext& context, std::int64_t tokens) {
+            Inputs inputs = plain_inputs(context, tokens);
+            at::Tensor& positions = inputs.position_ids;
+            positions.mul_(2);
+            positions.narrow(1, tokens / 2, tokens - tokens / 2).add_(5);
+            positions[1].add_(31);
+            return inputs;
+          }};
+}
+
 MaskForm scattered_pairs() { return form_of("bool_pairs", pairs_at_random); }
 
 MaskForm windowed() { return form_of("additive_minus_infinity", additive_infinite); }

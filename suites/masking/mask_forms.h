@@ -25,6 +25,10 @@ std::vector<MaskForm> mask_forms();
 MaskForm unmasked();
 MaskForm padded_on_the_right();
 MaskForm padded_on_the_left();
+/// Left padding as a caller leaves it that never sets positions: 0 … S − 1, padding counted.
+MaskForm padded_on_the_left_by_column();
+/// No mask, positions that leap, and begin elsewhere in the second row.
+MaskForm positions_with_gaps();
 /// Bool [B, S, S], later keys open too; one row in each sequence sees nothing.
 MaskForm scattered_pairs();
 /// −inf [B, S, S] before a window and on key 0; query 0 sees nothing.

@@ -11,7 +11,9 @@
 #include <ATen/ops/bincount.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/eye.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <fmt/format.h>
 
 #include <functional>
@@ -216,6 +218,17 @@ Case crowded_case() {
   return c;
 }
 
+/// Tokens of an expert are multiplied 64 at a time: here 128, 65, 63, 64 and 64 of them.
+at::Tensor around_a_tile(const SuiteContext& context) {
+  constexpr std::int64_t kTile = 64;
+  const at::Tensor token = at::arange(2 * kTile, at::kLong);
+  const at::Tensor second = token.gt(kTile).to(at::kLong).add(1);  // 1 of 65 tokens, 2 of 63
+  const at::Tensor third = token.ge(kTile).to(at::kLong).add(3);
+  return at::stack({at::zeros_like(token), second, third}, 1)
+      .remainder(context.config().n_routed_experts)
+      .view({kRows, kTile, 3});
+}
+
 /// Doubling is exact in every step, so the sum must double to the last bit.
 Case doubled_weights_case() {
   return moe::needs_moe({"moe", "doubled_weights_double_every_bit",
@@ -267,6 +280,7 @@ std::vector<Case> moe_cases() {
       routed_case("tokens_one_by_one", spread, one_by_one),
       routed_case("strided_tokens_and_routing", spread, from_strided_inputs),
       crowded_case(),
+      routed_case("experts_with_63_64_65_and_128_tokens", around_a_tile, all_at_once),
       doubled_weights_case(),
       shared_case("shared_experts", 1.0),
       shared_case("shared_experts_of_large_rows", 300.0),

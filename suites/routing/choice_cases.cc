@@ -11,6 +11,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <functional>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -150,6 +151,27 @@ std::vector<Case> shape_cases() {
   };
 }
 
+/// Two scores of every second token are not a number, and rank above all that are: the reference's
+/// sort has them first, as the choice of keys has.
+Case nan_case() {
+  return {"routing", "scores_that_are_no_numbers_rank_first",
+          [](const SuiteContext& context, judge::CaseRecord& record) {
+            const core::ModelConfig config = grouped_config();
+            const TensorMap in = random_scores(-0.2)(context, config);
+            const at::Tensor scores = in.at("scores").clone();
+            const at::Tensor rows = scores.flatten(0, 1);
+            for (std::int64_t row = 0; row < rows.size(0); row += 2) {
+              for (const std::int64_t expert : {row * 3, row * 5 + 1}) {
+                rows[row][expert % config.n_routed_experts].fill_(
+                    std::numeric_limits<double>::quiet_NaN());
+              }
+            }
+            record.comparisons.push_back(cases::compare_bits(
+                "mlp.gate.topk_indices", ops::select_experts(scores, in.at("bias"), config),
+                reference::model::select_experts(scores, in.at("bias"), config)));
+          }};
+}
+
 }  // namespace
 
 std::vector<Case> choice_cases() {
@@ -163,6 +185,7 @@ std::vector<Case> choice_cases() {
       grouped_case("choice_from_strided_scores", strided_scores),
       grouped_case("choice_for_one_token", one_token),
   };
+  all.push_back(nan_case());
   const std::vector<Case> shapes = shape_cases();
   all.insert(all.end(), shapes.begin(), shapes.end());
   return all;

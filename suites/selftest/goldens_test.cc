@@ -3,6 +3,8 @@
 
 #include "src/tensors/recorder.h"
 #include "suites/cases/bound_model.h"
+#include "suites/cases/case.h"
+#include "suites/judge/gates.h"
 #include "suites/selftest/golden.h"
 
 #include <ATen/core/grad_mode.h>
@@ -10,6 +12,7 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
 
 namespace sparity {
 namespace {
@@ -37,44 +40,97 @@ bool same_sets(const at::Tensor& a, const at::Tensor& b) {
 
 class GoldenValues : public testing::TestWithParam<std::string> {
  protected:
-  GoldenValues()
-      : golden_(GetParam()), expected_(golden_.folder / "expected.float32.safetensors") {}
+  GoldenValues() : golden_(GetParam()) {}
 
-  void judge(const cases::BoundModel& model,
+  /// What transformers computed in that dtype.
+  core::SafetensorsFile expected(core::Dtype dtype) const {
+    return core::SafetensorsFile(
+        golden_.folder / ("expected." + std::string(core::to_string(dtype)) + ".safetensors"));
+  }
+
+  at::Tensor rows(const at::Tensor& value) const {
+    return token_rows(value, golden_.inputs.token_mask);
+  }
+
+  void judge(core::Dtype dtype, const cases::BoundModel& model,
              cases::LossValue (*loss)(const at::Tensor&, const tensors::Inputs&)) {
+    const core::SafetensorsFile file = expected(dtype);
     tensors::Recorder recorder({"*topk_indices"});
     const at::Tensor logits =
         model.forward(golden_.inputs, core::AttentionMode::kSparse, tensors::Probe(&recorder));
-    const double error =
-        relative_l2(token_rows(logits, golden_.inputs.token_mask),
-                    token_rows(read_tensor(expected_, "logits"), golden_.inputs.token_mask));
-    EXPECT_LE(error, kLogitsTolerance);
-    const double expected_loss = read_tensor(expected_, "lm_loss").item().toDouble();
+    EXPECT_LE(relative_l2(rows(logits), rows(read_tensor(file, "logits"))), kLogitsTolerance);
+    const double expected_loss = read_tensor(file, "lm_loss").item().toDouble();
     EXPECT_LE(std::abs(loss(logits, golden_.inputs).loss.item().toDouble() - expected_loss),
               kLossTolerance * expected_loss);
     EXPECT_FALSE(recorder.captured().empty());
     for (const auto& [name, indices] : recorder.captured()) {
-      EXPECT_TRUE(
-          same_sets(token_rows(indices, golden_.inputs.token_mask),
-                    token_rows(read_tensor(expected_, "trace." + name), golden_.inputs.token_mask)))
-          << name;
+      EXPECT_TRUE(same_sets(rows(indices), rows(read_tensor(file, "trace." + name)))) << name;
     }
+  }
+
+  /// Logits under transformers' choices of keys and experts.
+  at::Tensor logits_under(const core::SafetensorsFile& choices,
+                          const cases::BoundModel& model) const {
+    constexpr std::string_view kTrace = "trace.";
+    tensors::Recorder recorder(std::vector<std::string>{});
+    for (const auto& [name, entry] : choices.tensors()) {
+      if (name.starts_with(kTrace) && name.ends_with("topk_indices")) {
+        recorder.force(name.substr(kTrace.size()), read_tensor(choices, name));
+      }
+    }
+    return model.forward(golden_.inputs, core::AttentionMode::kSparse, tensors::Probe(&recorder));
   }
 
   const at::NoGradGuard no_gradients_;
   Golden golden_;
-  core::SafetensorsFile expected_;
 };
 
+/// In float64 transformers still takes its norms and routers in float32.
+constexpr core::Dtype kExactDtypes[] = {core::Dtype::kF32, core::Dtype::kF64};
+
 TEST_P(GoldenValues, CandidateComputesWhatTransformersDoes) {
-  judge(
-      cases::BoundModel::candidate(golden_.checkpoint, core::Dtype::kF32, core::Recipe::kOfficial),
-      cases::candidate_loss);
+  for (const core::Dtype dtype : kExactDtypes) {
+    judge(dtype, cases::BoundModel::candidate(golden_.checkpoint, dtype, core::Recipe::kOfficial),
+          cases::candidate_loss);
+  }
 }
 
 TEST_P(GoldenValues, ReferenceComputesWhatTransformersDoes) {
-  judge(cases::BoundModel::baseline(golden_.checkpoint, core::Dtype::kF32, core::Recipe::kHf),
-        cases::reference_loss);
+  for (const core::Dtype dtype : kExactDtypes) {
+    judge(dtype, cases::BoundModel::baseline(golden_.checkpoint, dtype, core::Recipe::kHf),
+          cases::reference_loss);
+  }
+}
+
+/// In bfloat16 transformers takes the candidate's place: under its own choices its logits pass the
+/// gates with the reference of recipe hf as the baseline.
+TEST_P(GoldenValues, TransformersPassesInBfloat16UnderItsOwnRecipe) {
+  const core::SafetensorsFile file = expected(core::Dtype::kBF16);
+  constexpr core::Dtype kDtype = core::Dtype::kBF16;
+  constexpr core::Recipe kRecipe = core::Recipe::kHf;
+  // The file has logits widened to float32, and so must the baseline's be.
+  const auto judged = [&](const at::Tensor& logits, at::ScalarType type) {
+    return cases::judged(rows(logits).to(type));
+  };
+  const judge::Tensor own = judged(read_tensor(file, "logits"), at::kFloat);
+  const judge::Tensor baseline =
+      judged(logits_under(file, cases::BoundModel::baseline(golden_.checkpoint, kDtype, kRecipe)),
+             at::kFloat);
+  const judge::Tensor truth =
+      judged(logits_under(file, cases::BoundModel::truth(golden_.checkpoint, kDtype, kRecipe)),
+             at::kDouble);
+  judge::TensorClaim claim;
+  claim.tensor = "logits";
+  claim.computed_in = kDtype;
+  claim.reduction_length =
+      judge::layer_reduction_length(golden_.checkpoint.config, golden_.inputs.input_ids.size(1));
+  const judge::Comparison comparison = judge::compare(claim, own, &baseline, truth);
+  EXPECT_TRUE(comparison.passed());
+  for (const judge::Gate& gate : comparison.gates) {
+    EXPECT_TRUE(gate.ok || !gate.blocking)
+        << gate.name << ": " << gate.lhs << " > " << gate.rhs << ", " << gate.note;
+  }
+  EXPECT_GT(comparison.rms_baseline_error, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Transformers, GoldenValues, testing::ValuesIn(golden_names()),

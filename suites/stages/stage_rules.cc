@@ -33,20 +33,25 @@ bool skip_where_not_applicable(const cases::SuiteContext& context, const StageRu
          (rule.balance && cases::skip_without_experts(context, record));
 }
 
-train::Trainer trainer_of(const cases::SuiteContext& context, const StageRule& rule) {
+train::Trainer trainer_of(const cases::SuiteContext& context, const train::TrainOptions& options,
+                          const std::vector<tensors::Adapter>& adapters) {
   const tensors::Checkpoint& shared = context.checkpoint();
   std::map<std::string, at::Tensor> copies;
   for (const auto& [name, tensor] : shared.weights.tensors()) {
     copies.emplace(name, tensor.clone());
   }
-  train::TrainOptions options = train::defaults_of(rule.stage);
-  options.dtype = context.options().dtype;
-  train::settle(options);
   return train::Trainer({shared.config,
                          shared.manifest,
                          tensors::WeightStore(shared.manifest, std::move(copies), "copies"),
                          {}},
-                        options);
+                        options, adapters);
+}
+
+train::Trainer trainer_of(const cases::SuiteContext& context, const StageRule& rule) {
+  train::TrainOptions options = train::defaults_of(rule.stage);
+  options.dtype = context.options().dtype;
+  train::settle(options);
+  return trainer_of(context, options);
 }
 
 }  // namespace sparity::suites::stages

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <string>
+#include <vector>
 
 namespace sparity::suites::stages {
 
@@ -20,14 +21,19 @@ struct StageRule {
   bool balance;  // balance loss, and biases that follow the experts' load
 };
 
-inline constexpr std::array<StageRule, 6> kStageRules = {{
-    {train::Stage::kDenseWarmup, true, false, true, false},
-    {train::Stage::kSparse, false, true, true, false},
-    {train::Stage::kFrozenIndexerSft, false, true, false, false},
-    {train::Stage::kIndexerOnly, false, false, true, false},
-    {train::Stage::kJoint, false, true, true, false},
-    {train::Stage::kPretrain, true, true, false, true},
-}};
+inline constexpr StageRule kDenseWarmupRule{train::Stage::kDenseWarmup, true, false, true, false};
+inline constexpr StageRule kSparseRule{train::Stage::kSparse, false, true, true, false};
+inline constexpr StageRule kFrozenIndexerRule{train::Stage::kFrozenIndexerSft, false, true, false,
+                                              false};
+inline constexpr StageRule kIndexerOnlyRule{train::Stage::kIndexerOnly, false, false, true, false};
+inline constexpr StageRule kJointRule{train::Stage::kJoint, false, true, true, false};
+inline constexpr StageRule kPretrainRule{train::Stage::kPretrain, true, true, false, true};
+/// By adapters alone.
+inline constexpr StageRule kDualLoraRule{train::Stage::kDualLora, false, true, true, false};
+
+/// Those that train the parameters themselves.
+inline constexpr std::array<StageRule, 6> kStageRules = {
+    kDenseWarmupRule, kSparseRule, kFrozenIndexerRule, kIndexerOnlyRule, kJointRule, kPretrainRule};
 
 /// "frozen_indexer_sft": the stage's word as part of a case's name.
 std::string name_of(const StageRule& rule);
@@ -41,7 +47,10 @@ bool may_change(const StageRule& rule, const core::ParameterSpec& parameter);
 bool skip_where_not_applicable(const cases::SuiteContext& context, const StageRule& rule,
                                judge::CaseRecord& record);
 
-/// A trainer of the suite's weights, copied, in its dtype, with the stage's defaults.
+/// A trainer of the suite's weights, copied. `options` are settled and name the suite's dtype.
+train::Trainer trainer_of(const cases::SuiteContext& context, const train::TrainOptions& options,
+                          const std::vector<tensors::Adapter>& adapters = {});
+/// The same in the suite's dtype, with the stage's defaults.
 train::Trainer trainer_of(const cases::SuiteContext& context, const StageRule& rule);
 
 }  // namespace sparity::suites::stages

@@ -59,7 +59,7 @@ void judge_step(const SuiteContext& context, const StageRule& rule, judge::CaseR
 /// Every layer's choice of keys after some steps is that of the indexer as it was read, on the
 /// same activations.
 void judge_frozen_choice(const SuiteContext& context, judge::CaseRecord& record) {
-  const StageRule& rule = kStageRules[2];
+  const StageRule& rule = kFrozenIndexerRule;
   if (skip_where_not_applicable(context, rule, record)) {
     return;
   }

@@ -7,6 +7,7 @@
 #include "suites/training/objective_runs.h"
 
 #include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
 
 namespace sparity::suites::training {
 
@@ -86,7 +87,7 @@ void judge_accumulation(const SuiteContext& context, judge::CaseRecord& record) 
       context, {sides.candidate.shown, sides.baseline.shown, sides.truth.shown}, record);
 }
 
-/// Gradients of the candidate alone, its layers kept or run again.
+/// Gradients of the candidate alone, its layers kept or run again, and its experts' loads.
 std::map<std::string, at::Tensor> gradients(const SuiteContext& context, bool recompute) {
   const at::AutoGradMode recording(true);
   const tensors::WeightStore leaves = context.weights().as_leaves(context.checkpoint().manifest);
@@ -96,9 +97,15 @@ std::map<std::string, at::Tensor> gradients(const SuiteContext& context, bool re
   if (context.first_moe_layer() >= 0) {
     options.objective.balance.coefficient = 0.1;
   }
-  train::evaluate(model::Model(context.config(), leaves), context.inputs(), options)
-      .total.backward();
+  const train::ObjectiveValue value =
+      train::evaluate(model::Model(context.config(), leaves), context.inputs(), options);
+  value.total.backward();
   std::map<std::string, at::Tensor> found;
+  for (std::size_t layer = 0; layer < value.layers.size(); ++layer) {
+    if (value.layers[layer].load.defined()) {
+      found.emplace(fmt::format("layers.{}.mlp.load", layer), value.layers[layer].load);
+    }
+  }
   for (const auto& [name, leaf] : leaves.tensors()) {
     if (leaf.grad().defined()) {
       found.emplace(name, leaf.grad());

@@ -1,18 +1,14 @@
 #include "suites/training/curve_cases.h"
 
 #include "reference/train/training.h"
-#include "src/model/model.h"
-#include "src/tensors/recorder.h"
-#include "src/train/objective.h"
 #include "src/train/trainer.h"
-#include "suites/cases/gradients.h"
 #include "suites/cases/skips.h"
 #include "suites/cases/trace.h"
 #include "suites/judge/gates.h"
 #include "suites/judge/tolerances.h"
+#include "suites/stages/stage_run.h"
 #include "suites/training/declaration_text.h"
 
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/tensor.h>
@@ -53,8 +49,8 @@ struct Losses {
 /// The candidate's run, and every choice of keys and experts that it made.
 struct CandidateRun {
   Losses losses;
-  std::vector<cases::Forced> choices;  // by step
-  bool choices_are_its_own = true;     // the pass that showed them has the step's loss, bit by bit
+  std::vector<std::vector<cases::Forced>> choices;  // by step, of its one micro-batch
+  bool choices_are_its_own = true;  // the pass that showed them has the step's loss, bit by bit
 };
 
 /// One row of 128 bytes of the text for each step, from a place that the seed decides; every byte
@@ -76,97 +72,48 @@ std::vector<tensors::Inputs> rows_of_text(std::uint64_t seed) {
   return batches;
 }
 
-train::Trainer trainer_of(const SuiteContext& context) {
-  const tensors::Checkpoint& shared = context.checkpoint();
-  std::map<std::string, at::Tensor> copies;
-  for (const auto& [name, tensor] : shared.weights.tensors()) {
-    copies.emplace(name, tensor.clone());
-  }
+train::TrainOptions options_of(const SuiteContext& context) {
   train::TrainOptions options = train::defaults_of(train::Stage::kSparse);
   options.dtype = context.options().dtype;
   options.adamw.learning_rate = kRate;
   options.clip = kLargestNorm;
   options.steps = kSteps;
   train::settle(options);
-  return train::Trainer({shared.config,
-                         shared.manifest,
-                         tensors::WeightStore(shared.manifest, std::move(copies), "copies"),
-                         {}},
-                        options);
-}
-
-/// What the next step chooses: its own pass, seen from beside it. `loss` is what it came to.
-cases::Forced choices_of(const SuiteContext& context, const train::Trainer& trainer,
-                         const tensors::Inputs& inputs, train::LossReport& loss) {
-  const at::NoGradGuard no_gradients;
-  tensors::Recorder recorder({"*.topk_indices"});
-  const train::BatchCounts counts = train::BatchCounts::of(inputs);
-  model::ForwardOptions forward = trainer.options().forward_options();
-  forward.objective.num_items = counts.labels;
-  loss.add(train::evaluate(model::Model(context.config(), trainer.weights()), inputs, forward,
-                           tensors::Probe(&recorder)),
-           forward.objective, train::StepShare(forward.objective, counts, counts));
-  return cases::selections_of({recorder.order(), recorder.captured()});
+  return options;
 }
 
 CandidateRun candidate_run(const SuiteContext& context,
                            const std::vector<tensors::Inputs>& batches) {
-  train::Trainer trainer = trainer_of(context);
+  train::Trainer trainer = stages::trainer_of(context, options_of(context));
   CandidateRun run;
   for (const tensors::Inputs& inputs : batches) {
-    train::LossReport shown;
-    run.choices.push_back(choices_of(context, trainer, inputs, shown));
+    stages::Preview preview = stages::preview_of(context, trainer, {inputs});
+    run.choices.push_back(std::move(preview.choices));
     const train::LossReport loss = trainer.step({inputs}).loss;
     run.losses.add(loss.total, loss.lm, loss.kl);
-    run.choices_are_its_own = run.choices_are_its_own && loss.total == shown.total;
+    run.choices_are_its_own = run.choices_are_its_own && loss.total == preview.loss.total;
   }
   return run;
 }
 
-/// The stage once more, from its definition (spec 4.1): what is named so is trained so.
-reference::train::TrainingPlan plan_of(const core::TensorManifest& manifest) {
-  reference::train::TrainingPlan plan;
-  plan.forward.attention = core::AttentionMode::kSparse;
-  plan.objective = {.lm = true, .kl = core::KlOptions()};
-  plan.groups = {{"model", kRate, {}}, {"indexer", kRate, {}}};
-  plan.max_norm = kLargestNorm;
-  for (const core::ParameterSpec& parameter : manifest.parameters()) {
-    if (parameter.name.ends_with(".e_score_correction_bias")) {
-      continue;
-    }
-    const bool of_indexer = parameter.name.find(".indexer.") != std::string::npos;
-    plan.groups[of_indexer ? 1 : 0].parameters.insert(parameter.name);
-    if (parameter.name.find("norm.") != std::string::npos) {
-      plan.undecayed.insert(parameter.name);
-    }
-  }
-  return plan;
-}
-
 Losses reference_losses(const SuiteContext& context, at::ScalarType compute,
                         const std::vector<tensors::Inputs>& batches,
-                        const std::vector<cases::Forced>& choices) {
-  const cases::SuiteOptions& options = context.options();
-  const tensors::Checkpoint& shared = context.checkpoint();
-  reference::train::Training training(
-      reference::model::ReferenceModel::bind(
-          shared.weights.rounded(shared.manifest, options.dtype, options.recipe), shared.config,
-          compute, options.recipe),
-      plan_of(shared.manifest));
+                        const std::vector<std::vector<cases::Forced>>& choices) {
+  const train::TrainOptions options = options_of(context);
+  reference::train::Training training =
+      stages::training_from(context, compute, stages::kSparseRule, options,
+                            stages::Standing::of(stages::trainer_of(context, options)));
   Losses losses;
   for (std::size_t step = 0; step < batches.size(); ++step) {
-    tensors::Recorder recorder(std::vector<std::string>{});
-    for (const auto& [name, value] : choices[step]) {
-      recorder.force(name, value);
-    }
     const reference::train::StepResult result =
-        training.step({batches[step]}, {tensors::Probe(&recorder)});
+        stages::step_under(training, {batches[step]}, choices[step]);
     losses.add(result.loss, result.lm, result.kl);
   }
   return losses;
 }
 
-/// As a tensor of losses, which are float32; a micro-batch's mean is divided once more in float64.
+/// As a tensor of losses, which are float32 or, in a float64 run, float64; a micro-batch's mean is
+/// divided once more in float64.
 judge::Tensor as_tensor(std::vector<double> values, core::Dtype dtype) {
   for (double& value : values) {
     value = judge::rounded(value, dtype);
@@ -193,10 +140,20 @@ void judge_curve(const SuiteContext& context, const Curve& of, const Losses& can
                            judge::layer_reduction_length(context.config(), kRowTokens);
   claim.samples = 1;
   claim.magnitude = of.magnitude;
-  const judge::Tensor honest = as_tensor(baseline.*of.member, core::Dtype::kF32);
-  record.comparisons.push_back(
-      judge::compare(claim, as_tensor(candidate.*of.member, core::Dtype::kF32), &honest,
-                     as_tensor(truth.*of.member, core::Dtype::kF64)));
+  const bool in_f64 = context.options().dtype == core::Dtype::kF64;
+  const core::Dtype wide = in_f64 ? core::Dtype::kF64 : core::Dtype::kF32;
+  const judge::Tensor honest = as_tensor(baseline.*of.member, wide);
+  const judge::Tensor expected = as_tensor(truth.*of.member, core::Dtype::kF64);
+  const auto judged = [&](double factor) {
+    std::vector<double> values = candidate.*of.member;
+    for (double& value : values) {
+      value *= factor;
+    }
+    return judge::compare(claim, as_tensor(std::move(values), wide), &honest, expected);
+  };
+  record.comparisons.push_back(judged(1.0));
+  record.comparisons.push_back(cases::claim_holds(of.name + ".times_1.3", !judged(1.3).passed(),
+                                                  "a curve of another size would fail"));
   judge::LossCurve curve{of.title, {}, truth.*of.member, baseline.*of.member, candidate.*of.member};
   curve.steps.resize(curve.truth.size());
   std::iota(curve.steps.begin(), curve.steps.end(), 1);
@@ -225,10 +182,7 @@ void judge_fall(const Losses& candidate, const Losses& truth, judge::CaseRecord&
 }
 
 void judge_training(const SuiteContext& context, judge::CaseRecord& record) {
-  if (!context.options().embedded) {
-    cases::skip(record,
-                "trains the embedded model alone: optimizers and float64 copies of another "
-                "might not fit in memory");
+  if (cases::skip_another_model(context, record)) {
     return;
   }
   const std::vector<tensors::Inputs> batches = rows_of_text(context.options().seed);
@@ -238,8 +192,12 @@ void judge_training(const SuiteContext& context, judge::CaseRecord& record) {
   record.comparisons.push_back(
       cases::claim_holds("topk_indices", run.choices_are_its_own,
                          "the choices that truth and baseline make are those of the steps"));
-  // A row's terms p·ln p and p·ln q are up to ln T each, and cancel.
-  const double of_kl = std::log(static_cast<double>(kRowTokens));
+  // A row's terms p·ln p and p·ln q are up to ln T each, and cancel. In bfloat16 that is more than
+  // the loss itself, and every product is rounded far enough for the baseline to tell how much.
+  const std::optional<double> of_kl =
+      context.options().dtype == core::Dtype::kBF16
+          ? std::nullopt
+          : std::optional(std::log(static_cast<double>(kRowTokens)));
   for (const Curve& curve : {Curve{"loss", "LM + KL loss, stage sparse", &Losses::total, {}},
                              Curve{"lm_loss", "LM loss, stage sparse", &Losses::lm, {}},
                              Curve{"kl_loss", "KL loss, stage sparse", &Losses::kl, of_kl}}) {
