@@ -3,6 +3,7 @@
 #include "src/tensors/recorder.h"
 #include "suites/cases/case.h"
 #include "suites/cases/magnitudes.h"
+#include "suites/judge/error_stats.h"
 #include "suites/judge/gates.h"
 #include "suites/judge/gradient_group.h"
 #include "suites/judge/name_sets.h"
@@ -86,7 +87,7 @@ judge::Comparison judge_gradient(const SuiteContext& context, const std::string&
   claim.both_axes = both_axes;
   claim.computed_in = context.options().dtype;
   // A few cells are as few samples, however many tokens were added up.
-  claim.samples = std::min(context.distinct_tokens(), sides.truth.numel());
+  claim.samples = std::min(context.samples(), sides.truth.numel());
   claim.magnitude = magnitude;
   claim.conditioned = context.options().embedded;
   std::vector<judge::Tensor> honest;

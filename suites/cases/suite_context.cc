@@ -7,6 +7,7 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <set>
 #include <utility>
@@ -91,6 +92,16 @@ std::int64_t SuiteContext::distinct_tokens() const {
   const at::Tensor ids = inputs_.input_ids.masked_select(inputs_.token_mask);
   const std::int64_t* first = ids.const_data_ptr<std::int64_t>();
   return std::ssize(std::set<std::int64_t>(first, first + ids.numel()));
+}
+
+std::int64_t SuiteContext::samples() const {
+  const at::Tensor ids = inputs_.input_ids.masked_select(inputs_.token_mask);
+  const at::Tensor energy =
+      weights_.at("model.embed_tokens.weight").index_select(0, ids).to(at::kDouble).square().sum(0);
+  const double fourth = energy.square().sum().item().toDouble();
+  const double sum = energy.sum().item().toDouble();
+  const double channels = fourth > 0 ? sum * sum / fourth : 1.0;
+  return std::min(distinct_tokens(), static_cast<std::int64_t>(std::lround(channels)));
 }
 
 std::int64_t SuiteContext::reduction_length() const {

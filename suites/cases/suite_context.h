@@ -65,6 +65,9 @@ class SuiteContext {
   /// ν: how many different ids the real tokens have. Tokens with one id start from the same bits,
   /// so that their rounding errors are copies rather than samples.
   std::int64_t distinct_tokens() const;
+  /// The same, and no more than the channels that hold the energy of the embedded tokens: a massive
+  /// channel decides alone what the others are beside it.
+  std::int64_t samples() const;
 
   /// K of the a-priori bounds: the sum of the lengths of every reduction that one layer chains.
   std::int64_t reduction_length() const;

@@ -223,7 +223,7 @@ void judge_trace(const SuiteContext& context, const TraceSides& sides,
     claim.tensor = name;
     claim.reduction_length = context.reduction_length();
     claim.computed_in = context.options().dtype;
-    claim.samples = context.distinct_tokens();
+    claim.samples = context.samples();
     claim.conditioned = context.options().embedded;
     claim.magnitude = magnitude_of_scores(context, sides.truth, name);
     std::vector<judge::Tensor> further;

@@ -6,6 +6,7 @@
 #include "src/tensors/recorder.h"
 #include "src/train/loss_report.h"
 #include "suites/cases/gradients.h"
+#include "suites/cases/magnitudes.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/einsum.h>

@@ -11,6 +11,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <span>
 
 namespace sparity::suites::training {
 
@@ -79,16 +81,13 @@ ObjectiveSides run_objective(const SuiteContext& context, AttentionMode mode,
   return sides;
 }
 
-void judge_value(const SuiteContext& context, const std::string& name,
-                 at::Tensor cases::ObjectiveRun::*value, const ObjectiveValues& values,
+void judge_value(const SuiteContext& context, const std::string& name, const at::Tensor& candidate,
+                 const std::vector<at::Tensor>& honest, const at::Tensor& truth,
                  judge::CaseRecord& record, std::optional<double> magnitude) {
-  const at::Tensor& candidate = values.candidate.*value;
-  const at::Tensor& baseline = values.baseline.run.*value;
-  const at::Tensor& truth = values.truth.run.*value;
   if (!truth.defined() && !candidate.defined()) {
     return;
   }
-  if (!truth.defined() || !candidate.defined() || !baseline.defined()) {
+  if (!truth.defined() || !candidate.defined() || !honest.front().defined()) {
     record.comparisons.push_back(cases::claim_holds(name, false, "there on one side only"));
     return;
   }
@@ -97,16 +96,24 @@ void judge_value(const SuiteContext& context, const std::string& name,
   claim.reduction_length = chain_length(context);
   claim.computed_in = context.options().dtype;
   // One number is one sample of rounding, however many were added up.
-  claim.samples = std::min(context.distinct_tokens(), truth.numel());
+  claim.samples = std::min(context.samples(), truth.numel());
   claim.magnitude = magnitude;
   claim.conditioned = context.options().embedded;
-  const judge::Tensor honest = cases::judged(baseline);
-  std::vector<judge::Tensor> further;
+  std::vector<judge::Tensor> runs;
+  std::ranges::transform(honest, std::back_inserter(runs), cases::judged);
+  record.comparisons.push_back(judge::compare(claim, cases::judged(candidate), &runs.front(),
+                                              cases::judged(truth), std::span(runs).subspan(1)));
+}
+
+void judge_value(const SuiteContext& context, const std::string& name,
+                 at::Tensor cases::ObjectiveRun::*value, const ObjectiveValues& values,
+                 judge::CaseRecord& record, std::optional<double> magnitude) {
+  std::vector<at::Tensor> honest = {values.baseline.run.*value};
   for (const cases::ObjectiveRun& run : values.baseline.again) {
-    further.push_back(cases::judged(run.*value));
+    honest.push_back(run.*value);
   }
-  record.comparisons.push_back(
-      judge::compare(claim, cases::judged(candidate), &honest, cases::judged(truth), further));
+  judge_value(context, name, values.candidate.*value, honest, values.truth.run.*value, record,
+              magnitude);
 }
 
 void judge_kl(const SuiteContext& context, const ObjectiveValues& values,

@@ -41,8 +41,16 @@ struct ObjectiveValues {
   const ObjectiveTrace& truth;
 };
 
-/// Judges a value [] or [L] of an objective; nothing where the truth has none and the candidate
-/// neither. `magnitude` is the size of what was summed, where it may cancel.
+/// Judges a value [] or [L]; nothing where the truth has none and the candidate neither. `honest`
+/// is the baseline's, and further honest runs'. `magnitude` is the size of what was summed, where
+/// it may cancel.
+void judge_value(const cases::SuiteContext& context, const std::string& name,
+                 const at::Tensor& candidate, const std::vector<at::Tensor>& honest,
+                 const at::Tensor& truth, judge::CaseRecord& record,
+                 std::optional<double> magnitude = std::nullopt);
+
+/// The same of a value of an objective. `magnitude` is the size of what was summed, where it may
+/// cancel.
 void judge_value(const cases::SuiteContext& context, const std::string& name,
                  at::Tensor cases::ObjectiveRun::*value, const ObjectiveValues& values,
                  judge::CaseRecord& record, std::optional<double> magnitude = std::nullopt);

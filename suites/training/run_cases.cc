@@ -64,7 +64,7 @@ void judge_validation(const SuiteContext& context, const stages::StageRule& rule
   const auto judge = [&](const char* name, const std::optional<double>& candidate,
                          const std::optional<double>& honest,
                          const std::optional<double>& expected) {
-    judge_value(context, name, scalar_of(candidate, wide), scalar_of(honest, wide),
+    judge_value(context, name, scalar_of(candidate, wide), {scalar_of(honest, wide)},
                 scalar_of(expected, at::kDouble), record);
   };
   judge("validation.kl_loss", found.kl, baseline.kl, truth.kl);
