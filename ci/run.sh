@@ -31,3 +31,4 @@ stage coverage ci/stages/coverage.sh
 stage release release_build
 stage sanitizers sanitized_tests
 stage test ci/test
+stage machines ci/stages/machines.sh --few

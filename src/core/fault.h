@@ -102,7 +102,6 @@ enum class Fault {
   kF108ExpertsSwappedAtLoad,
   kF109IndexRopeOnLastChannels,
   kF110KeyNormEps,
-  kF111KeyNormInActivation,
   kF112SoftmaxScaleFromMscale,
   kF113MscaleAppliedTwice,
   kF114BoolMaskAdded,

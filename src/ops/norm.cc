@@ -148,19 +148,8 @@ variable_list add_rms_norm_values(const at::Tensor& x, const at::Tensor& residua
   return {y, sum};
 }
 
-/// F111: every step is rounded to x's dtype.
-at::Tensor rounded_layer_norm(const at::Tensor& x, const at::Tensor& gain, const at::Tensor& bias,
-                              double eps) {
-  const at::Tensor centred = x.sub(x.mean(-1, true));
-  const at::Tensor scale = centred.mul(centred).mean(-1, true).add(eps).rsqrt();
-  return centred.mul(scale).mul(gain.to(x.scalar_type())).add(bias.to(x.scalar_type()));
-}
-
 at::Tensor layer_norm_values(const at::Tensor& x, const at::Tensor& gain, const at::Tensor& bias,
                              double eps) {
-  if (planted(Fault::kF111KeyNormInActivation)) {
-    return rounded_layer_norm(x, gain, bias, eps);
-  }
   const at::Tensor input = x.contiguous();
   const at::ScalarType wide = tensors::at_least_f32(x.scalar_type());
   const at::Tensor wide_gain = gain.to(wide).contiguous();
