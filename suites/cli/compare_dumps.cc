@@ -87,6 +87,7 @@ judge::CaseRecord compare_dumps(const CompareOptions& options) {
       break;
     }
   }
+  std::ranges::move(judge_own_losses(dumps), std::back_inserter(record.comparisons));
   if (choices.followed()) {
     std::ranges::move(judge_parameter_gradients(dumps), std::back_inserter(record.comparisons));
   }

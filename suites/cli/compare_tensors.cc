@@ -1,12 +1,17 @@
 #include "suites/cli/compare_tensors.h"
 
+#include "src/core/dtype.h"
 #include "src/core/error.h"
+#include "suites/cases/bound_model.h"
+#include "suites/judge/error_stats.h"
 #include "suites/judge/gates.h"
 #include "suites/judge/gradient_group.h"
 
+#include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <optional>
 
@@ -78,6 +83,27 @@ judge::Comparison judge_stacked(const ComparedDumps& dumps, const std::string& g
   return judged(dumps, claim, candidate, baseline ? &*baseline : nullptr, truth);
 }
 
+/// A loss that must be what the candidate's own dump makes it, within `allowed`.
+judge::Comparison own_loss(const ComparedDumps& dumps, const std::string& name, double expected,
+                           double allowed, const std::string& note) {
+  const judge::Tensor& loss = dumps.candidate().at(name);
+  judge::Comparison comparison;
+  comparison.tensor = name;
+  comparison.dtype = loss.dtype;
+  comparison.shape = loss.shape;
+  comparison.rms_truth = std::abs(expected);
+  comparison.rms_candidate_error = std::abs(loss.values.at(0) - expected);
+  comparison.gates.push_back(
+      judge::make_gate("own", comparison.rms_candidate_error, allowed, true, note));
+  return comparison;
+}
+
+at::Tensor as_tensor(const judge::Tensor& tensor) {
+  at::Tensor values = at::empty(tensor.shape, at::kDouble);
+  std::ranges::copy(tensor.values, values.mutable_data_ptr<double>());
+  return values;
+}
+
 }  // namespace
 
 judge::Comparison judge_tensor(const ComparedDumps& dumps, const std::string& name) {
@@ -100,6 +126,33 @@ std::vector<judge::Comparison> judge_parameter_gradients(const ComparedDumps& du
     for (const std::string& name : names) {
       comparisons.push_back(judge_tensor(dumps, name));
     }
+  }
+  return comparisons;
+}
+
+std::vector<judge::Comparison> judge_own_losses(const ComparedDumps& dumps) {
+  std::vector<judge::Comparison> comparisons;
+  const Dump& own = dumps.candidate();
+  const auto is_loss = [&](const std::string& name) {
+    return dumps.paired(name) && own.at(name).values.size() == 1;
+  };
+  const double u =
+      std::min(core::unit_roundoff(core::Dtype::kF32), core::unit_roundoff(dumps.dtype()));
+  if (is_loss("lm_loss") && dumps.paired("logits") && dumps.inputs() &&
+      dumps.inputs()->labels.defined()) {
+    const judge::Tensor& logits = own.at("logits");
+    const double loss =
+        cases::reference_loss(as_tensor(logits), *dumps.inputs()).loss.item<double>();
+    const double size = std::abs(loss) + judge::rms(logits.values);
+    comparisons.push_back(own_loss(dumps, "lm_loss", loss,
+                                   16 * std::sqrt(static_cast<double>(logits.columns())) * u * size,
+                                   "from the mean cross entropy of the candidate's own logits"));
+  }
+  if (is_loss("loss") && is_loss("lm_loss")) {
+    const double kl = is_loss("kl_loss") ? own.at("kl_loss").values[0] : 0.0;
+    const double sum = own.at("lm_loss").values[0] + kl;
+    comparisons.push_back(own_loss(dumps, "loss", sum, 4 * u * std::abs(sum),
+                                   "from the candidate's own lm_loss + kl_loss"));
   }
   return comparisons;
 }

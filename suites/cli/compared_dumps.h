@@ -26,6 +26,7 @@ class ComparedDumps {
   bool baseline_known() const { return set_.baseline_known; }
   core::Dtype dtype() const { return set_.dtype; }
   const std::optional<core::ModelConfig>& config() const { return set_.config; }
+  const std::optional<tensors::Inputs>& inputs() const { return set_.inputs; }
   const std::vector<judge::Condition>& conditions() const { return set_.conditions; }
 
   /// K of the a-priori bounds: every layer's, since a dump is of a free run, and of gradients once

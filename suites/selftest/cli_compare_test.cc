@@ -167,6 +167,18 @@ TEST_F(Compare, ExpertsGradientsAreJudgedTogether) {
   EXPECT_THAT(wrong.out, HasSubstr(".mlp.experts.up_proj.weight"));
 }
 
+/// An error that the rounding of a whole run would excuse shows beside what the loss was made from.
+TEST_F(Compare, ALossMustBeThatOfTheCandidatesOwnDump) {
+  const auto off_by = [](const std::string& name, float factor) {
+    return [=](DumpEdit& dump) { *dump.values<float>(name) *= factor; };
+  };
+  const Finished sum = compare("candidate", off_by("loss", 1 + 0x1p-20F));
+  EXPECT_EQ(sum.exit_code, 1) << sum.out;
+  EXPECT_THAT(sum.out, HasSubstr("loss: own failed"));
+  EXPECT_EQ(compare("candidate", off_by("lm_loss", 1.001F)).exit_code, 1);
+  EXPECT_EQ(compare("candidate", untouched).exit_code, 0);
+}
+
 /// What the suites allow for sums that cancel, a dump's comparison must allow too.
 TEST_F(Compare, GradientsOfTheKlLossPassWithEveryNameThatTheReferenceShows) {
   for (const std::string loss : {"kl", "lm+kl"}) {
