@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <torch/version.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -42,6 +43,18 @@ Finding cuda_finding() {
               "; this build runs on the CPU only"};
 }
 
+/// Which kernels the math libraries choose here, and by whom they were told: the order of sums, and
+/// so the last bits, depend on it (ci/stages/machines.sh runs the suites under others).
+Finding arithmetic_finding() {
+  std::string detail = "ATen " + at::get_cpu_capability();
+  for (const char* variable : {"MKL_CBWR", "ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY"}) {
+    if (const char* value = std::getenv(variable)) {
+      detail += std::string(", ") + variable + "=" + value;
+    }
+  }
+  return {"arithmetic", true, detail};
+}
+
 std::vector<Finding> examine() {
   struct sysinfo memory {};
   sysinfo(&memory);
@@ -52,6 +65,7 @@ std::vector<Finding> examine() {
       {"libtorch", true, TORCH_VERSION},
       {"processor", true,
        fmt::format("{}, {} threads", processor_name(), std::thread::hardware_concurrency())},
+      arithmetic_finding(),
       {"memory", true, fmt::format("{:.1f} GiB", gibibytes)},
       {"threads", true, fmt::format("{} (OpenMP)", at::get_num_threads())},
       {"planted faults", true,
