@@ -8,6 +8,7 @@
 #include "reports/report_json.h"
 #include "src/core/file_io.h"
 #include "src/core/strict_json.h"
+#include "suites/judge/condensed.h"
 
 #include <nlohmann/json.hpp>
 
@@ -26,7 +27,10 @@ Rendered render(const std::filesystem::path& report_json) {
 
 Rendered write_all(const Report& report, const std::filesystem::path& folder) {
   // The page shows what the file holds, or rendering the file again would give another one.
-  const Report kept = with_few_error_maps(report);
+  Report kept = with_few_error_maps(report);
+  for (judge::CaseRecord& record : kept.cases) {
+    judge::condense(record.comparisons);
+  }
   write_report(kept, folder / "report.json");
   return render(kept, folder);
 }

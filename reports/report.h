@@ -13,9 +13,10 @@ namespace sparity::reports {
 
 /// Of report.json.
 inline constexpr std::string_view kReportSchemaVersion = "1.3";
-/// Those before, which a reader accepts too: neither has `error_maps_left_out`, their cases have no
-/// loss curves and KL readings, and those of 1.0 no gradient paths either.
-inline constexpr std::array<std::string_view, 2> kReportSchemasBefore = {"1.0", "1.1"};
+/// Those before, which a reader accepts too: the cases of 1.2 hold every comparison as an object
+/// with all of its figures; 1.1 has no `error_maps_left_out` and no loss curves and KL readings
+/// either, and 1.0 no gradient paths besides.
+inline constexpr std::array<std::string_view, 3> kReportSchemasBefore = {"1.0", "1.1", "1.2"};
 
 /// What one process runs: a suite in one dtype on one device.
 struct SuiteId {

@@ -96,6 +96,32 @@ Json to_json(const Counts& counts) {
 
 constexpr auto as_json = [](const auto& item) { return to_json(item); };
 
+std::string on_one_line(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+/// Each member on a line, and of arrays each element: fit to look through, at a quarter of the
+/// bytes of full indentation.
+std::string text_of(const Json& document) {
+  std::string text = "{";
+  const char* before = "\n";
+  for (const auto& [key, value] : document.items()) {
+    text += before + on_one_line(key) + ": ";
+    before = ",\n";
+    if (!value.is_array() || value.empty()) {
+      text += on_one_line(value);
+      continue;
+    }
+    const char* between = "[\n ";
+    for (const Json& element : value) {
+      text += between + on_one_line(element);
+      between = ",\n ";
+    }
+    text += "\n]";
+  }
+  return text + "\n}\n";
+}
+
 }  // namespace
 
 Json to_json(const Assessment& assessment) {
@@ -131,8 +157,7 @@ Json to_json(const Report& report) {
 }
 
 void write_report(const Report& report, const std::filesystem::path& path) {
-  core::write_file_atomically(
-      path, to_json(report).dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+  core::write_file_atomically(path, text_of(to_json(report)));
 }
 
 }  // namespace sparity::reports

@@ -11,8 +11,8 @@
 
 namespace sparity::reports {
 
-/// What a report.json may hold. A run in which every comparison of a suite fails carries thousands
-/// of error maps: 200 MB have been seen.
+/// What a report.json may hold. One of a version before 1.3 in which every comparison of a suite
+/// fails: 200 MB have been seen.
 inline constexpr core::JsonLimits kReportLimits = {
     .max_bytes = 1'000'000'000, .max_depth = 12, .max_values = 60'000'000};
 

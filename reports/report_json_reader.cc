@@ -249,7 +249,8 @@ Report report_from_json(const Json& document, const std::string& source) {
   report.skipped = members.list("skipped", reading(read_skipped));
   report.known_mistakes = members.list("known_mistakes", reading(read_mistake));
   report.resumed_cases = members.count("resumed_cases");
-  report.error_maps_left_out = is_before ? 0 : members.count("error_maps_left_out");
+  const bool counts_maps = version != "1.0" && version != "1.1";
+  report.error_maps_left_out = counts_maps ? members.count("error_maps_left_out") : 0;
   refuse_duplicates(report, members);
   check_derived(report, members);
   members.no_more();

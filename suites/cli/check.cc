@@ -55,9 +55,10 @@ void add_check(CLI::App& app, Action& action) {
       ->capture_default_str();
   command.add_flag("--resume", options->resume,
                    "Go on from the journal of an earlier run in --out");
-  command.add_option("--jobs", options->jobs, "Suites that run at a time")
-      ->check(CLI::Range(1, 256))
-      ->capture_default_str();
+  command
+      .add_option("--jobs", options->jobs,
+                  "Suites that run at a time (default: one for each core, as far as memory goes)")
+      ->check(CLI::Range(1, 256));
   command.add_option("--timeout", options->timeout_seconds, "Seconds that one suite may take")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();

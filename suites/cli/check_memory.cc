@@ -4,9 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <limits>
 #include <string>
+#include <thread>
 
 namespace sparity::cli {
 
@@ -39,8 +41,8 @@ double traced_numbers(const core::ModelConfig& c, double tokens, double row_toke
 
 }  // namespace
 
-void check_memory(const CheckOptions& options, const core::ModelConfig& config, std::int64_t rows,
-                  std::int64_t tokens) {
+int fitting_jobs(const CheckOptions& options, const core::ModelConfig& config, std::int64_t rows,
+                 std::int64_t tokens) {
   const auto parameters = static_cast<double>(core::TensorManifest(config).parameter_count());
   const double traced =
       traced_numbers(config, static_cast<double>(rows * tokens), static_cast<double>(tokens));
@@ -50,8 +52,9 @@ void check_memory(const CheckOptions& options, const core::ModelConfig& config, 
   const double bytes =
       parameters * (4 + 4 + 8) + traced * (8 + 4 + 4) +
       4 * 8 * static_cast<double>(rows * tokens * std::max(config.vocab_size, tokens));
-  const double needed = bytes * std::max(1, options.jobs);
   const double available = available_bytes();
+  const int least = std::max(1, options.jobs);
+  const double needed = bytes * least;
   constexpr double kGibibyte = 1024.0 * 1024.0 * 1024.0;
   SPARITY_CHECK_INPUT(
       needed <= available,
@@ -60,6 +63,11 @@ void check_memory(const CheckOptions& options, const core::ModelConfig& config, 
           "{:.1f} GiB are free; use fewer layers, fewer tokens or fewer --jobs",
           options.source.name(), parameters, rows, tokens, needed / kGibibyte,
           available / kGibibyte));
+  if (options.jobs > 0) {
+    return options.jobs;
+  }
+  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return std::max(1, static_cast<int>(std::min<double>(cores, std::floor(available / bytes))));
 }
 
 }  // namespace sparity::cli

@@ -21,8 +21,12 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <filesystem>
+#include <iterator>
+#include <numeric>
+#include <string_view>
 #include <unistd.h>
 
 namespace sparity::cli {
@@ -204,19 +208,42 @@ void clear_progress() {
   }
 }
 
+/// Places of the plan in the order in which its jobs start: the longest suites first, or the last
+/// of them would run alone.
+std::vector<std::size_t> starting_order(const Plan& plan) {
+  constexpr std::array<std::string_view, 4> kLongest = {"training", "gradients", "stages", "lora"};
+  std::vector<std::size_t> order(plan.ids.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, {}, [&](std::size_t place) {
+    return std::ranges::find(kLongest, plan.ids[place].suite) - kLongest.begin();
+  });
+  return order;
+}
+
+std::size_t place_of(const Plan& plan, const reports::SuiteId& id) {
+  return static_cast<std::size_t>(std::ranges::find(plan.ids, id) - plan.ids.begin());
+}
+
 void run_suites(const CheckOptions& options, const Plan& plan, reports::Report& report) {
   Supervisor supervisor(fs::path(options.out) / "logs", options.jobs,
                         std::chrono::seconds(options.timeout_seconds));
+  std::vector<std::size_t> order = starting_order(plan);
+  std::vector<Job> jobs;
+  std::ranges::transform(order, std::back_inserter(jobs),
+                         [&](std::size_t place) { return plan.jobs[place]; });
   supervisor.run(
-      plan.jobs,
+      jobs,
       [&](std::size_t index, const JobOutcome& outcome) {
+        const std::size_t place = order[index];
         report.suite_runs.push_back(
-            suite_run_of(plan.ids[index], plan.jobs[index], outcome, options.timeout_seconds));
+            suite_run_of(plan.ids[place], plan.jobs[place], outcome, options.timeout_seconds));
       },
       [&](const std::vector<std::string>& running, std::size_t done) {
         show_progress(running, done, plan.jobs.size());
       });
   clear_progress();
+  std::ranges::sort(report.suite_runs, {},
+                    [&](const reports::SuiteRun& run) { return place_of(plan, run.id); });
   report.complete = !supervisor.interrupted();
 }
 
@@ -227,8 +254,12 @@ bool ended_by_itself(const reports::SuiteRun& run) {
 
 /// Takes the records of the journal into the report, each run's own counts, and of a run that did
 /// not pass the first case that says why.
-void take_journal(const fs::path& journal, std::size_t resumed, reports::Report& report) {
+void take_journal(const fs::path& journal, const Plan& plan, std::size_t resumed,
+                  reports::Report& report) {
   report.cases = records_of_run(journal, report);
+  std::ranges::stable_sort(report.cases, {}, [&](const judge::CaseRecord& record) {
+    return place_of(plan, {record.suite, record.dtype, record.device});
+  });
   report.resumed_cases = static_cast<std::int64_t>(resumed);
   for (reports::SuiteRun& run : report.suite_runs) {
     bool explained = run.verdict == judge::Verdict::kPass;
@@ -294,7 +325,7 @@ void check_options(const CheckOptions& options) {
 
 }  // namespace
 
-core::ExitCode run_check(const CheckOptions& options) {
+core::ExitCode run_check(CheckOptions options) {
   check_options(options);
   if (options.device == "cuda") {
     fmt::print(stderr, "sparity: skipped: --device cuda: this build has no CUDA path\n");
@@ -309,7 +340,7 @@ core::ExitCode run_check(const CheckOptions& options) {
   const std::size_t resumed = records_of_run(journal, report).size();
   add_known_mistakes(report);
   run_suites(options, plan, report);
-  take_journal(journal, resumed, report);
+  take_journal(journal, plan, resumed, report);
   report.finished_utc = utc_now();
   const reports::Rendered rendered = reports::write_all(report, options.out);
   print_result(options, report, rendered);

@@ -32,13 +32,14 @@ std::string command_line() {
   return text;
 }
 
-/// The inputs file, or seeded rows once it is known that they fit.
-tensors::Inputs open_inputs(const CheckOptions& options, const core::ModelConfig& config) {
+/// The inputs file, or seeded rows once it is known that they fit; settles how many suites run at a
+/// time.
+tensors::Inputs open_inputs(CheckOptions& options, const core::ModelConfig& config) {
   if (options.source.inputs.empty()) {
-    check_memory(options, config, 2, cases::default_tokens(config));
+    fitting_jobs(options, config, 2, cases::default_tokens(config));
   }
   tensors::Inputs inputs = cases::open_inputs(options.source, config);
-  check_memory(options, config, inputs.input_ids.size(0), inputs.input_ids.size(1));
+  options.jobs = fitting_jobs(options, config, inputs.input_ids.size(0), inputs.input_ids.size(1));
   return inputs;
 }
 
@@ -94,7 +95,7 @@ void fill_build(reports::Report& report) {
   p.threads = std::thread::hardware_concurrency();
 }
 
-void fill_provenance(const CheckOptions& options, reports::Report& report) {
+void fill_provenance(CheckOptions& options, reports::Report& report) {
   const core::ParsedConfig parsed = cases::read_config(options.source);
   const tensors::Inputs inputs = open_inputs(options, parsed.config);
   if (!options.source.model.empty()) {

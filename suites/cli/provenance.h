@@ -17,7 +17,8 @@ std::string processor_name();
 void fill_build(reports::Report& report);
 
 /// Opens the model's config and inputs, refuses what can't run (exit code 5), and fills in the
-/// report's head: version, start, command line, build, machine, model, seed.
-void fill_provenance(const CheckOptions& options, reports::Report& report);
+/// report's head: version, start, command line, build, machine, model, seed. Settles `jobs` where
+/// none were asked for.
+void fill_provenance(CheckOptions& options, reports::Report& report);
 
 }  // namespace sparity::cli

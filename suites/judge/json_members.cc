@@ -5,11 +5,19 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <cmath>
 #include <limits>
 
 namespace sparity::judge {
 
 using nlohmann::json;
+
+json number_json(double value) {
+  if (std::isfinite(value)) {
+    return value;
+  }
+  return std::isnan(value) ? "nan" : value > 0 ? "inf" : "-inf";
+}
 
 std::optional<double> as_number(const json& value) {
   if (value.is_number()) {
@@ -23,6 +31,13 @@ std::optional<double> as_number(const json& value) {
     return value == "inf" ? infinity : -infinity;
   }
   return std::nullopt;
+}
+
+double number_from_json(const json& value, const std::string& source, const std::string& pointer) {
+  const std::optional<double> found = as_number(value);
+  SPARITY_CHECK_INPUT(found.has_value(), fmt::format("{}: {}: expected a number, found {}", source,
+                                                     pointer, value.type_name()));
+  return *found;
 }
 
 const json& JsonMembers::need(std::string_view key) {

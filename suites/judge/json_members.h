@@ -45,6 +45,8 @@ class JsonMembers {
     return *value;
   }
 
+  std::vector<const nlohmann::json*> elements(std::string_view key);
+
   /// The elements of an array, each by `read(element, source, its pointer)`.
   template <typename Item>
   std::vector<Item> items(std::string_view key,
@@ -67,13 +69,18 @@ class JsonMembers {
   void finish() const;
 
  private:
-  std::vector<const nlohmann::json*> elements(std::string_view key);
-
   core::JsonFields fields_;
   const std::string& source_;
 };
 
-/// A number as records write it; nothing when it is none.
+/// A number as records write it: NaN and infinities are "nan", "inf", "-inf".
+nlohmann::json number_json(double value);
+
+/// The number that `number_json` wrote; nothing when it is none.
 std::optional<double> as_number(const nlohmann::json& value);
+
+/// As an element of `JsonMembers::items`.
+double number_from_json(const nlohmann::json& value, const std::string& source,
+                        const std::string& pointer);
 
 }  // namespace sparity::judge

@@ -10,19 +10,19 @@
 namespace sparity::judge {
 
 /// Of the form below.
-inline constexpr std::string_view kRecordSchemaVersion = "1.2";
-/// Those before, which a reader accepts too: 1.1 is without `curves` and `kl_readings`, 1.0 without
-/// `paths` besides.
+inline constexpr std::string_view kRecordSchemaVersion = "1.3";
+/// Those before, which a reader accepts too: in 1.2 every comparison is an object with all of its
+/// figures; 1.1 is without `curves` and `kl_readings`, 1.0 without `paths` besides.
+inline constexpr std::string_view kRecordSchema12 = "1.2";
 inline constexpr std::string_view kRecordSchema11 = "1.1";
 inline constexpr std::string_view kRecordSchema10 = "1.0";
 
 /// Keys are the members' names, plus `schema_version`; keys come in alphabetical order.
 /// Floating-point numbers are JSON numbers that read back to the same bits; NaN and infinities are
-/// "nan", "inf", "-inf". A gate's `lhs` and `rhs` have hexadecimal twins `lhs_hex`, `rhs_hex`.
-/// Dtypes are spelled as on the command line, verdicts and divergence classes as their to_string.
-/// An absent error map is null.
+/// "nan", "inf", "-inf". Comparisons are condensed to columns (comparisons_json.h). Dtypes are
+/// spelled as on the command line, verdicts and divergence classes as their to_string. An absent
+/// error map is null.
 nlohmann::json to_json(const CaseRecord& record);
-nlohmann::json to_json(const Comparison& comparison);
 nlohmann::json to_json(const SelectionSummary& summary);
 nlohmann::json to_json(const TracePoint& point);
 nlohmann::json to_json(const GradientPath& path);

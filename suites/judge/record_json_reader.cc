@@ -1,6 +1,4 @@
-#include "src/core/dtype.h"
-#include "src/core/error.h"
-#include "suites/judge/gates.h"
+#include "suites/judge/comparisons_json.h"
 #include "suites/judge/json_members.h"
 #include "suites/judge/record_json.h"
 
@@ -8,8 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <cmath>
-#include <cstdlib>
 #include <functional>
 #include <optional>
 #include <string>
@@ -21,109 +17,6 @@ namespace sparity::judge {
 namespace {
 
 using nlohmann::json;
-
-bool same_number(double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); }
-
-/// The number under `key`, which its hexadecimal twin must confirm.
-double twin_number(JsonMembers& members, const std::string& key) {
-  const double value = members.number(key);
-  const std::string twin = members.text(key + "_hex");
-  char* end = nullptr;
-  const double exact = std::strtod(twin.c_str(), &end);
-  if (twin.empty() || *end != '\0' || !same_number(value, exact)) {
-    members.fail(key + "_hex", fmt::format("{:a}", value), twin);
-  }
-  return exact;
-}
-
-Gate read_gate(const json& object, const std::string& source, const std::string& pointer) {
-  JsonMembers members(object, source, pointer);
-  const double lhs = twin_number(members, "lhs");
-  const double rhs = twin_number(members, "rhs");
-  const bool ok = members.boolean("ok");
-  const bool blocking = members.boolean("blocking");
-  Gate gate = make_gate(members.text("name"), lhs, rhs, blocking, members.text("note"));
-  if (gate.ok != ok) {
-    members.fail("ok", gate.ok ? "true, by its two sides" : "false, by its two sides",
-                 ok ? "true" : "false");
-  }
-  members.finish();
-  return gate;
-}
-
-WorstElement read_worst(const json& object, const std::string& source, const std::string& pointer) {
-  JsonMembers members(object, source, pointer);
-  WorstElement element{.index = members.integers("index"),
-                       .candidate = members.number("candidate"),
-                       .baseline = members.number("baseline"),
-                       .truth = members.number("truth"),
-                       .ulps = members.number("ulps"),
-                       .share = members.number("share")};
-  members.finish();
-  return element;
-}
-
-MagnitudeBucket read_bucket(const json& object, const std::string& source,
-                            const std::string& pointer) {
-  JsonMembers members(object, source, pointer);
-  const MagnitudeBucket bucket{.from = members.number("from"),
-                               .to = members.number("to"),
-                               .count = members.integer("count"),
-                               .rms_candidate = members.number("rms_candidate"),
-                               .rms_baseline = members.number("rms_baseline"),
-                               .max_candidate = members.number("max_candidate")};
-  members.finish();
-  return bucket;
-}
-
-double read_number(const json& value, const std::string& source, const std::string& pointer) {
-  const std::optional<double> found = as_number(value);
-  SPARITY_CHECK_INPUT(found.has_value(), fmt::format("{}: {}: expected a number, found {}", source,
-                                                     pointer, value.type_name()));
-  return *found;
-}
-
-std::optional<ErrorMap> read_map(const json& object, const std::string& source,
-                                 const std::string& pointer) {
-  if (object.is_null()) {
-    return std::nullopt;
-  }
-  JsonMembers members(object, source, pointer);
-  ErrorMap map{.rows = members.integer("rows"),
-               .columns = members.integer("columns"),
-               .cells = members.items("cells", read_number)};
-  constexpr std::int64_t kMost = 64;
-  const bool bounded =
-      map.rows >= 0 && map.columns >= 0 && map.rows <= kMost && map.columns <= kMost;
-  if (!bounded || map.rows * map.columns != static_cast<std::int64_t>(map.cells.size())) {
-    members.fail("cells", fmt::format("{} × {} cells, at most 64 × 64", map.rows, map.columns),
-                 std::to_string(map.cells.size()));
-  }
-  members.finish();
-  return map;
-}
-
-Comparison read_comparison(const json& object, const std::string& source,
-                           const std::string& pointer) {
-  JsonMembers members(object, source, pointer);
-  Comparison comparison;
-  comparison.tensor = members.text("tensor");
-  comparison.dtype = members.named("dtype", core::dtype_from_string, "a dtype");
-  comparison.shape = members.integers("shape");
-  comparison.gates = members.items("gates", read_gate);
-  comparison.rms_truth = members.number("rms_truth");
-  comparison.rms_candidate_error = members.number("rms_candidate_error");
-  comparison.rms_baseline_error = members.number("rms_baseline_error");
-  comparison.relative_l2 = members.number("relative_l2");
-  comparison.cosine = members.number("cosine");
-  comparison.calc_diff = members.number("calc_diff");
-  comparison.undecided = members.text("undecided");
-  comparison.worst = members.items("worst", read_worst);
-  comparison.buckets = members.items("buckets", read_bucket);
-  comparison.error_map = read_map(members.need("error_map"), source, members.pointer("error_map"));
-  members.finish();
-  return comparison;
-}
 
 SelectionSummary read_selection(const json& object, const std::string& source,
                                 const std::string& pointer) {
@@ -198,9 +91,9 @@ LossCurve read_curve(const json& object, const std::string& source, const std::s
   JsonMembers members(object, source, pointer);
   LossCurve curve{.title = members.text("title"),
                   .steps = members.integers("steps"),
-                  .truth = members.items("truth", read_number),
-                  .baseline = members.items("baseline", read_number),
-                  .candidate = members.items("candidate", read_number)};
+                  .truth = members.items("truth", number_from_json),
+                  .baseline = members.items("baseline", number_from_json),
+                  .candidate = members.items("candidate", number_from_json)};
   if (std::ranges::adjacent_find(curve.steps, std::greater_equal()) != curve.steps.end()) {
     members.fail("steps", "rising numbers", "one that is not above the one before");
   }
@@ -257,7 +150,8 @@ CaseRecord case_record_from_json(const json& document, const std::string& source
   const std::string version = members.text("schema_version");
   const bool is_10 = version == kRecordSchema10;
   const bool is_11 = version == kRecordSchema11;
-  if (version != kRecordSchemaVersion && !is_11 && !is_10) {
+  const bool is_before_13 = is_10 || is_11 || version == kRecordSchema12;
+  if (version != kRecordSchemaVersion && !is_before_13) {
     members.fail("schema_version", kRecordSchemaVersion, version);
   }
   CaseRecord record;
@@ -274,7 +168,12 @@ CaseRecord case_record_from_json(const json& document, const std::string& source
   record.message = members.text("message");
   record.first_divergence = members.text("first_divergence");
   record.rerun = members.text("rerun");
-  record.comparisons = members.items("comparisons", read_comparison);
+  if (is_before_13) {
+    record.comparisons = members.items("comparisons", comparison_before_13);
+  } else {
+    record.comparisons =
+        comparisons_from_json(members.need("comparisons"), source, members.pointer("comparisons"));
+  }
   record.selections = members.items("selections", read_selection);
   record.trace = members.items("trace", read_point);
   if (!is_10) {

@@ -1,11 +1,13 @@
 // Records to JSON and back, and the journal that a killed process leaves.
 
 #include "src/core/error.h"
+#include "suites/judge/condensed.h"
 #include "suites/judge/gates.h"
 #include "suites/judge/journal.h"
 #include "suites/judge/outcome.h"
 #include "suites/judge/record_json.h"
 #include "suites/selftest/judge_samples.h"
+#include "suites/selftest/records_before.h"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -47,6 +49,22 @@ CaseRecord full_record() {
     value = rounded(value * 1.5, core::Dtype::kBF16);
   }
   record.comparisons.push_back(scaled.judge());
+  Comparison held;
+  held.tensor = "layers.0.mlp.gate";
+  held.dtype = core::Dtype::kBF16;
+  held.shape = {2, 3};
+  held.gates = {make_gate("G0", 0, 0, true, "shape"), make_gate("G1", 1.23456e-7, 1e-6, true, "n"),
+                make_gate("G2", 0.25, 7, false, "rows")};
+  held.rms_truth = 3;
+  record.comparisons.push_back(held);
+  held.tensor = "layers.0.mlp.up";
+  record.comparisons.push_back(held);
+  held.tensor = "layers.0.norm";
+  held.gates[1] = make_gate("G1", 0.6123456789, 1, true, "came close");
+  record.comparisons.push_back(held);
+  held.gates[1] = make_gate("G1", 0.1, 1);
+  held.undecided = "too few";
+  record.comparisons.push_back(held);
   record.selections.push_back({.tensor = "topk", .rows = 3, .selected = 9, .flips = 2});
   record.trace.push_back({.tensor = "layers.0",
                           .local_headroom = std::numeric_limits<double>::infinity(),
@@ -85,17 +103,70 @@ TEST(RecordJson, H13ReadsBackToTheSameBits) {
   EXPECT_EQ(again.seconds, 0.1);
   EXPECT_EQ(again.comparisons[1].gates[3].lhs, record.comparisons[1].gates[3].lhs);
   EXPECT_TRUE(std::isnan(again.comparisons[0].worst.at(0).candidate));
+  EXPECT_EQ(again.comparisons[1].gates[3].note, record.comparisons[1].gates[3].note);
   EXPECT_EQ(again.verdict, Verdict::kFail);
   EXPECT_EQ(again.first_divergence, "layers.0");
 }
 
-TEST(RecordJson, NonFiniteNumbersAreStringsAndGatesHaveHexadecimalTwins) {
-  const json document = to_json(full_record());
-  EXPECT_EQ(document["comparisons"][0]["worst"][0]["candidate"], "nan");
+TEST(RecordJson, NonFiniteNumbersAreStringsAndGatesThatFailedHaveHexadecimalTwins) {
+  const CaseRecord record = full_record();
+  const json document = to_json(record);
+  const json& evidence = document["comparisons"]["evidence"];
+  EXPECT_EQ(evidence[0]["worst"][0]["candidate"], "nan");
   EXPECT_EQ(document["trace"][0]["local_headroom"], "inf");
-  const json& gate = document["comparisons"][1]["gates"][3];
-  EXPECT_EQ(std::strtod(gate["lhs_hex"].get<std::string>().c_str(), nullptr),
-            gate["lhs"].get<double>());
+  for (const json& gate : evidence[1]["gates"]) {
+    EXPECT_EQ(std::strtod(gate["lhs_hex"].get<std::string>().c_str(), nullptr),
+              record.comparisons[1].gates[gate["gate"].get<std::size_t>()].lhs);
+  }
+}
+
+TEST(RecordJson, WhatHeldComfortablyKeepsNameDtypeShapeAndGates) {
+  const json document = to_json(full_record());
+  const std::vector<Comparison> again = case_record_from_json(document, "test").comparisons;
+  ASSERT_EQ(again.size(), 6U);
+  EXPECT_EQ(again[2].tensor, "layers.0.mlp.gate");
+  EXPECT_EQ(again[3].tensor, "layers.0.mlp.up");
+  EXPECT_EQ(document["comparisons"]["shared"][3], 3);
+  EXPECT_EQ(document["comparisons"]["tensors"][3], "up");
+  EXPECT_EQ(again[3].dtype, core::Dtype::kBF16);
+  EXPECT_EQ(again[3].shape, (std::vector<std::int64_t>{2, 3}));
+  ASSERT_EQ(again[3].gates.size(), 3U);
+  EXPECT_EQ(again[3].gates[0].name, "G0");
+  EXPECT_EQ(again[3].gates[1].lhs, 1.23e-7);
+  EXPECT_EQ(again[3].gates[1].rhs, 1e-6);
+  EXPECT_TRUE(again[3].gates[1].ok && again[3].gates[1].blocking);
+  EXPECT_FALSE(again[3].gates[2].blocking);
+  EXPECT_TRUE(again[3].gates[1].note.empty());
+  EXPECT_EQ(again[3].rms_truth, 0);
+}
+
+TEST(RecordJson, WhatCameCloseOrDecidesNothingKeepsItsFigures) {
+  const CaseRecord record = full_record();
+  const CaseRecord again = case_record_from_json(to_json(record), "test");
+  const Comparison& close = again.comparisons[4];
+  EXPECT_EQ(close.gates[1].lhs, 0.6123456789);
+  EXPECT_EQ(close.gates[1].note, "came close");
+  EXPECT_TRUE(close.gates[2].note.empty());
+  EXPECT_EQ(close.rms_truth, 3);
+  EXPECT_EQ(again.comparisons[5].undecided, "too few");
+}
+
+TEST(Condensed, ChangesNoDecisionAndASecondTimeNothing) {
+  for (const double rhs : {1.0, 3.33333e-9, 1.7976e308, 5e-324, 0.0}) {
+    for (const double share : {0.0, 0.1, 0.4994, 0.49951, 0.5, 0.50049, 0.5006, 1.0, 1.001}) {
+      Comparison comparison;
+      comparison.gates = {make_gate("G1", rhs * share, rhs, true, "note")};
+      const Comparison once = condensed(comparison);
+      const Comparison twice = condensed(once);
+      EXPECT_EQ(once.passed(), comparison.passed()) << rhs << " · " << share;
+      EXPECT_EQ(held_comfortably(once), held_comfortably(comparison)) << rhs << " · " << share;
+      EXPECT_EQ(once.gates[0].lhs, twice.gates[0].lhs);
+      EXPECT_EQ(once.gates[0].rhs, twice.gates[0].rhs);
+    }
+  }
+  Comparison without_gates;
+  EXPECT_FALSE(held_comfortably(without_gates));
+  EXPECT_FALSE(condensed(without_gates).passed());
 }
 
 TEST(RecordJson, EveryMissingUnknownOrForgedFieldIsRefused) {
@@ -120,11 +191,28 @@ TEST(RecordJson, EveryMissingUnknownOrForgedFieldIsRefused) {
   EXPECT_TRUE(refused([](json& bad) { bad["verdict"] = "green"; }));
   EXPECT_TRUE(refused([](json& bad) { bad["seed"] = -1; }));
   EXPECT_TRUE(refused([](json& bad) { bad["seconds"] = "fast"; }));
-  EXPECT_TRUE(refused([](json& bad) { bad["comparisons"][0]["gates"][1]["ok"] = true; }));
-  EXPECT_TRUE(refused([](json& bad) { bad["comparisons"][1]["gates"][3]["lhs"] = 0.0; }));
-  EXPECT_TRUE(refused([](json& bad) { bad["comparisons"][1]["gates"][3]["lhs_hex"] = "0x0p+0"; }));
-  EXPECT_TRUE(refused([](json& bad) { bad["comparisons"][1]["error_map"]["rows"] = 1; }));
-  EXPECT_TRUE(refused([](json& bad) { bad["comparisons"][0]["shape"][0] = 1.5; }));
+  const auto columns_refused = [&](const std::function<void(json&)>& change) {
+    return refused([&](json& bad) { change(bad["comparisons"]); });
+  };
+  EXPECT_TRUE(columns_refused([](json& bad) { bad["evidence"][0]["gates"][1]["ok"] = true; }));
+  EXPECT_TRUE(columns_refused([](json& bad) { bad["sides"][0] = 7.25; }));
+  EXPECT_TRUE(columns_refused([](json& bad) { bad["sides"].push_back(1); }));
+  EXPECT_TRUE(columns_refused([](json& bad) { bad["sides"].erase(0); }));
+  EXPECT_TRUE(columns_refused([](json& bad) { bad["tensors"].push_back("more"); }));
+  EXPECT_TRUE(columns_refused([](json& bad) { bad["shared"][3] = 4; }));
+  EXPECT_TRUE(columns_refused([](json& bad) { bad["shared"][3] = -1; }));
+  EXPECT_TRUE(columns_refused([](json& bad) { bad["kind_of"][3] = 99; }));
+  EXPECT_TRUE(columns_refused([](json& bad) { bad["kinds"][0]["gates"] = 99; }));
+  EXPECT_TRUE(columns_refused([](json& bad) { bad["gate_sets"][0]["zero"] = {99}; }));
+  EXPECT_TRUE(columns_refused([](json& bad) { bad["evidence"].erase(0); }));
+  EXPECT_TRUE(columns_refused([](json& bad) { bad["evidence"].push_back(bad["evidence"][0]); }));
+  EXPECT_TRUE(columns_refused([](json& bad) { bad["evidence"][1]["comparison"] = 3; }));
+  EXPECT_TRUE(columns_refused([](json& bad) { bad["evidence"][1]["comparison"] = 99; }));
+  EXPECT_TRUE(columns_refused([](json& bad) { bad["evidence"][1]["gates"][0]["gate"] = 99; }));
+  EXPECT_TRUE(
+      columns_refused([](json& bad) { bad["evidence"][1]["gates"][0]["lhs_hex"] = "0x0p+0"; }));
+  EXPECT_TRUE(columns_refused([](json& bad) { bad["evidence"][1]["error_map"]["rows"] = 1; }));
+  EXPECT_TRUE(columns_refused([](json& bad) { bad["kinds"][0]["shape"][0] = 1.5; }));
   EXPECT_TRUE(refused([](json& bad) { bad["paths"][0]["agreeing"] = 3; }));
   EXPECT_TRUE(refused([](json& bad) { bad["paths"][0]["found"]["none"] = 1; }));
   EXPECT_TRUE(refused([](json& bad) { bad["paths"][0]["found"]["zero"] = -1; }));
@@ -138,6 +226,13 @@ TEST(RecordJson, EveryMissingUnknownOrForgedFieldIsRefused) {
 
 TEST(RecordJson, OfTheVersionsBeforeIsReadWithoutWhatTheyLack) {
   json before = to_json(full_record());
+  before["schema_version"] = "1.2";
+  EXPECT_THROW(case_record_from_json(before, "test"), core::Error);
+  before["comparisons"] = selftest::comparisons_before_13(full_record().comparisons);
+  EXPECT_EQ(case_record_from_json(before, "test").comparisons[3].gates[1].note, "n");
+  json forged = before;
+  forged["comparisons"][1]["gates"][3]["lhs"] = 0.0;
+  EXPECT_THROW(case_record_from_json(forged, "test"), core::Error);
   before["schema_version"] = "1.1";
   EXPECT_THROW(case_record_from_json(before, "test"), core::Error);
   before.erase("curves");
