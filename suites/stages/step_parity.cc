@@ -1,6 +1,7 @@
 #include "suites/stages/step_parity.h"
 
 #include "src/tensors/at_dtype.h"
+#include "suites/cases/case.h"
 #include "suites/judge/error_stats.h"
 #include "suites/judge/gates.h"
 #include "suites/judge/gradient_group.h"
