@@ -2,6 +2,7 @@
 
 #include "src/tensors/recorder.h"
 #include "suites/cases/case.h"
+#include "suites/judge/tolerances.h"
 
 #include <fmt/format.h>
 
@@ -112,7 +113,7 @@ bool is_residue(const BackwardTrace& truth, const std::string& parameter) {
   }
   const auto own = truth.parameters.find(parameter);
   const double size = own == truth.parameters.end() ? 0 : largest_of(own->second);
-  return size > 0 && size <= 0x1p-40 * largest;
+  return size > 0 && size <= judge::kResidue * largest;
 }
 
 void judge_paths(const SuiteContext& context, const std::string& loss, const BackwardTrace& run,

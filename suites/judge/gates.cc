@@ -23,9 +23,6 @@ namespace {
 
 using core::Dtype;
 
-/// Of what was summed: below it a truth in float64 is what its own cancellation leaves.
-constexpr double kResidue = 0x1p-40;
-
 void check_operands(const TensorClaim& claim, const Tensor& candidate, const Tensor* baseline,
                     const Tensor& truth) {
   const auto fills = [](const Tensor& tensor) {

@@ -1,6 +1,7 @@
 #include "suites/judge/line_errors.h"
 
 #include "suites/judge/error_stats.h"
+#include "suites/judge/tolerances.h"
 
 #include <algorithm>
 #include <cmath>
@@ -91,7 +92,6 @@ std::optional<double> median_line_ratio(Axis axis, const Tensor& candidate,
 
 LostLines lost_lines(Axis axis, const Tensor& candidate, const std::vector<const Tensor*>& honest,
                      const Tensor& truth) {
-  constexpr double kResidue = 0x1p-40;
   const Lines lines(axis, truth);
   const double least = kResidue * rms(truth.values);
   LostLines lost;

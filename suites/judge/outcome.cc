@@ -72,12 +72,11 @@ Judged judge_candidate(const CaseRecord& record) {
 
 /// Passed, and yet nothing was decided.
 Judged judge_decided(const CaseRecord& record) {
-  const auto undecided = std::ranges::find_if_not(
-      record.comparisons, [](const Comparison& each) { return each.undecided.empty(); });
   const bool none_decides = std::ranges::all_of(
       record.comparisons, [](const Comparison& each) { return !each.undecided.empty(); });
   return none_decides ? Judged{Verdict::kInconclusive,
-                               fmt::format("{}: {}", undecided->tensor, undecided->undecided)}
+                               fmt::format("{}: {}", record.comparisons.front().tensor,
+                                           record.comparisons.front().undecided)}
                       : Judged{};
 }
 

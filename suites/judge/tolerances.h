@@ -15,8 +15,8 @@ namespace sparity::judge {
 enum class Direction { kForward, kBackward };
 
 // The only home of multipliers. "b.2", "b.4", "b.6" are sections of the verification specification.
-// Each lies in the gap between the worst that honest code reached, at most a third of the limit,
-// and the weakest planted fault, at least three times: docs/testing.md has the figures.
+// Each lies in the gap between the worst that honest code reached and the weakest planted fault, at
+// best three times from both: docs/testing.md has the figures, and where the gap is narrower.
 
 /// Factors of one kind of tensor over what the worst honest run shows.
 struct Factors {
@@ -46,6 +46,9 @@ inline constexpr double kFewSamplesFactor = 4.0;
 /// A comparison whose G1 allows so many times ρ(t) is undecided: zeros would pass it, and a common
 /// factor is no longer told either.
 inline constexpr double kMostOfSignal = 2.0;
+
+/// Of what was summed: below it a truth in float64 is what its own cancellation leaves of zero.
+inline constexpr double kResidue = 0x1p-40;
 
 /// G4: this share of the honest global error counts as slope, in case all honest runs were lucky.
 inline constexpr double kSlopeShare = 0.1;
